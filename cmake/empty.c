@@ -1,0 +1,3 @@
+// Keeps a library without sources of its own linkable.
+extern int eco_empty_library;
+int eco_empty_library;

@@ -1,0 +1,62 @@
+// The management API behind the data plane's door: one table of REST routes, mapped to RPCs by one generic JSON mapper.
+//
+// The data plane (loops) parses HTTP, authenticates, applies the rate limit and buffers the whole body (<= MGMT_BODY_MAX); it then
+// hands a gw_mgmt_request over and gets pieces of an answer back. Nothing here touches a socket; nothing there knows a route.
+#ifndef GATEWAY_MGMT_H
+#define GATEWAY_MGMT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ecolink/service.h"
+
+enum { MGMT_BODY_MAX = 1024 * 1024 };
+
+typedef struct gw_mgmt gw_mgmt;        // the table's runtime: one per process, any thread
+typedef struct gw_mgmt_call gw_mgmt_call;  // one request under way
+
+typedef struct gw_mgmt_request {
+  const char *method;  // "GET"
+  const char *path;    // without the query, percent-decoding not yet done
+  const char *query;   // without '?'; ""
+  const uint8_t *body;
+  size_t body_len;
+  const char *content_type;     // "" when absent
+  const char *accept;           // ""
+  const char *idempotency_key;  // "" when the client sent none
+  const char *request_id;
+  const char *trace_id;
+  eco_caller caller;            // role UNSPECIFIED: no key was sent (public routes)
+} gw_mgmt_request;
+
+// One piece of an answer. The first piece carries the head; `more` tells that the loop writes it out, waits `delay_ms`, and
+// asks for the next one by gw_mgmt_next (followed logs, CSV exports); the last has more == false.
+typedef struct gw_mgmt_piece {
+  int status;
+  const char *content_type;
+  const char *allow;       // for 405, else NULL
+  int retry_after_s;       // 0: none
+  const uint8_t *body;
+  size_t body_len;
+  bool more;
+  int delay_ms;
+} gw_mgmt_piece;
+
+// Called once per piece, on a kit thread or inside gw_mgmt_start/next itself; borrowed during the call. The loop copies it and
+// wakes itself.
+typedef void (*gw_mgmt_piece_fn)(void *arg, const gw_mgmt_piece *piece);
+
+eco_status gw_mgmt_new(eco_service *svc, gw_mgmt **out);
+void gw_mgmt_free(gw_mgmt *m);
+// Whether the path belongs to the management API (for any method); decides before the body is read. *body_max gets its limit.
+bool gw_mgmt_owns(const gw_mgmt *m, const char *path, size_t path_len);
+// Whether this route may be called without a key.
+bool gw_mgmt_public(const gw_mgmt *m, const char *method, const char *path, size_t path_len);
+// Copies what it needs of the request. The call is freed by gw_mgmt_release, which may come before the last piece (client gone):
+// no piece is delivered after it returns.
+gw_mgmt_call *gw_mgmt_start(gw_mgmt *m, const gw_mgmt_request *request, gw_mgmt_piece_fn fn, void *arg);
+void gw_mgmt_next(gw_mgmt_call *call);
+void gw_mgmt_release(gw_mgmt_call *call);
+
+#endif
