@@ -32,7 +32,9 @@ typedef struct replica_spec {
   const char *engine;       // preset, or "" with image/command
   const char *image;
   const char *const *command;  // NULL-terminated; empty: the preset's
-  const char *const *args;     // NULL-terminated
+  // NULL-terminated and complete: for a preset its own come first (host, port, served model), then the launch's. A driver adds
+  // none; it replaces {host}, {port} and {model}.
+  const char *const *args;
   const driver_name_value *env;  // ends with name NULL; secret env included
   const char *health_path;
   int port;  // wanted container port; the process driver chooses a free one and tells it by ECOLINK_PORT / {port}
