@@ -1,0 +1,217 @@
+// The NATS connection: reconnects for ever, tells the kit's threads by a counter, and makes stream and buckets when
+// they are not there (first start, or JetStream's files were lost).
+#include <string.h>
+#include <unistd.h>
+
+#include "ecolink/clock.h"
+#include "ecolink/log.h"
+#include "kit.h"
+
+enum { BUS_REQUEST_WAIT_MS = 5000, BUS_RECONNECT_WAIT_MS = 250, BUS_PING_INTERVAL_MS = 10000 };
+
+eco_status kit_nats_error(natsStatus s, const char *what) {
+  return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "bus: %s: %s", what, natsStatus_GetText(s));
+}
+
+static void on_connected(natsConnection *nc, void *arg) {
+  (void)nc;
+  eco_service *svc = arg;
+  atomic_store(&svc->connected, true);
+  atomic_fetch_add(&svc->reconnects, 1);
+  eco_log(ECO_LOG_INFO, "bus connected");
+}
+
+static void on_disconnected(natsConnection *nc, void *arg) {
+  (void)nc;
+  eco_service *svc = arg;
+  if (atomic_exchange(&svc->connected, false) && !atomic_load(&svc->stopping)) {
+    eco_log(ECO_LOG_WARN, "bus disconnected: reconnecting");
+  }
+}
+
+static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus err, void *arg) {
+  (void)nc;
+  (void)sub;
+  (void)arg;
+  eco_log(ECO_LOG_WARN, "bus error", ECO_F_STR("error", natsStatus_GetText(err)));
+}
+
+static natsStatus set_options(eco_service *svc, natsOptions *opts) {
+  char inbox[KIT_NAME_MAX];
+  snprintf(inbox, sizeof inbox, "_INBOX_%s", svc->def->name);
+  natsStatus s = natsOptions_SetURL(opts, svc->set.nats_url);
+  if (s == NATS_OK && svc->set.nats_user[0] != '\0') {
+    s = natsOptions_SetUserInfo(opts, svc->set.nats_user, svc->set.nats_password);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetName(opts, svc->instance);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetCustomInboxPrefix(opts, inbox);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetMaxReconnect(opts, -1);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetReconnectWait(opts, BUS_RECONNECT_WAIT_MS);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetReconnectJitter(opts, 100, 100);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetPingInterval(opts, BUS_PING_INTERVAL_MS);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetFailRequestsOnDisconnect(opts, true);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetRetryOnFailedConnect(opts, true, on_connected, svc);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetReconnectedCB(opts, on_connected, svc);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetDisconnectedCB(opts, on_disconnected, svc);
+  }
+  if (s == NATS_OK) {
+    s = natsOptions_SetErrorHandler(opts, on_error, svc);
+  }
+  return s;
+}
+
+eco_status kit_bus_open(eco_service *svc) {
+  natsOptions *opts = NULL;
+  natsStatus s = natsOptions_Create(&opts);
+  if (s == NATS_OK) {
+    s = set_options(svc, opts);
+  }
+  if (s == NATS_OK) {
+    s = natsConnection_Connect(&svc->nc, opts);
+  }
+  natsOptions_Destroy(opts);
+  if (s != NATS_OK && s != NATS_NOT_YET_CONNECTED) {
+    return kit_nats_error(s, "connect");
+  }
+  if (s == NATS_OK) {
+    on_connected(svc->nc, svc);
+  } else {
+    eco_log(ECO_LOG_WARN, "bus not reachable yet: trying on", ECO_F_STR("url", svc->set.nats_url));
+  }
+  jsOptions js;
+  jsOptions_Init(&js);
+  js.Wait = BUS_REQUEST_WAIT_MS;
+  s = natsConnection_JetStream(&svc->js, svc->nc, &js);
+  return s == NATS_OK ? eco_success() : kit_nats_error(s, "jetstream");
+}
+
+void kit_bus_close(eco_service *svc) {
+  for (int i = 0; i < KIT_KV_BUCKETS_MAX; i++) {
+    kvStore_Destroy(svc->kv[i].kv);
+    svc->kv[i].kv = NULL;
+  }
+  jsCtx_Destroy(svc->js);
+  if (svc->nc != NULL) {
+    natsConnection_FlushTimeout(svc->nc, 1000);
+    natsConnection_Close(svc->nc);
+  }
+  natsConnection_Destroy(svc->nc);
+  svc->js = NULL;
+  svc->nc = NULL;
+}
+
+bool eco_bus_connected(const eco_service *svc) {
+  return atomic_load(&svc->connected);
+}
+
+eco_status kit_ensure_stream(eco_service *svc) {
+  jsStreamInfo *info = NULL;
+  jsErrCode code = 0;
+  natsStatus s = js_GetStreamInfo(&info, svc->js, KIT_STREAM, NULL, &code);
+  jsStreamInfo_Destroy(info);
+  if (s == NATS_OK) {
+    return eco_success();
+  }
+  if (code != JSStreamNotFoundErr) {
+    return kit_nats_error(s, "look up the event stream");
+  }
+  jsStreamConfig cfg;
+  jsStreamConfig_Init(&cfg);
+  const char *subjects[] = {"ecolink.evt.>"};
+  cfg.Name = KIT_STREAM;
+  cfg.Subjects = subjects;
+  cfg.SubjectsLen = 1;
+  cfg.Storage = js_FileStorage;
+  cfg.MaxAge = (int64_t)KIT_STREAM_MAX_AGE_S * 1000000000LL;
+  cfg.MaxBytes = 1LL << 30;
+  cfg.Duplicates = 120LL * 1000000000LL;
+  s = js_AddStream(NULL, svc->js, &cfg, NULL, &code);
+  // Another service was faster.
+  if (s != NATS_OK && code != JSStreamNameExistErr) {
+    return kit_nats_error(s, "create the event stream");
+  }
+  eco_log(ECO_LOG_INFO, "event stream created");
+  return eco_success();
+}
+
+eco_status kit_kv_open(eco_service *svc, const char *bucket, bool create, kvStore **out) {
+  *out = NULL;
+  natsStatus s = js_KeyValue(out, svc->js, bucket);
+  if (s == NATS_NOT_FOUND && create) {
+    kvConfig cfg;
+    kvConfig_Init(&cfg);
+    cfg.Bucket = bucket;
+    cfg.History = 1;
+    cfg.StorageType = js_FileStorage;
+    s = js_CreateKeyValue(out, svc->js, &cfg);
+    if (s == NATS_OK) {
+      eco_log(ECO_LOG_INFO, "bucket created", ECO_F_STR("bucket", bucket));
+    }
+  }
+  return s == NATS_OK ? eco_success() : kit_nats_error(s, bucket);
+}
+
+static kit_kv_handle *kv_handle(eco_service *svc, const char *bucket) {
+  for (int i = 0; i < KIT_KV_BUCKETS_MAX; i++) {
+    if (svc->kv[i].bucket == NULL) {
+      svc->kv[i].bucket = bucket;
+    }
+    if (strcmp(svc->kv[i].bucket, bucket) == 0) {
+      return &svc->kv[i];
+    }
+  }
+  return NULL;
+}
+
+static const char *owned_bucket_name(const eco_service *svc, const char *bucket) {
+  for (const eco_kv_def *k = svc->def->kv; k != NULL && k->bucket != NULL; k++) {
+    if (strcmp(k->bucket, bucket) == 0) {
+      return k->bucket;  // static storage: the cache keeps the pointer
+    }
+  }
+  return NULL;
+}
+
+eco_status kit_kv_put_raw(eco_service *svc, const char *bucket, const char *key, const void *p, size_t n) {
+  const char *name = owned_bucket_name(svc, bucket);
+  if (name == NULL) {
+    return eco_error(ECO_INTERNAL, "bucket %s is not in this service's table", bucket);
+  }
+  pthread_mutex_lock(&svc->kv_lock);
+  eco_status st = eco_success();
+  kit_kv_handle *h = kv_handle(svc, name);
+  if (h == NULL) {
+    st = eco_error(ECO_INTERNAL, "more than %d buckets", KIT_KV_BUCKETS_MAX);
+  } else if (h->kv == NULL) {
+    st = kit_kv_open(svc, name, true, &h->kv);
+  }
+  if (eco_ok(st)) {
+    natsStatus s = kvStore_Put(NULL, h->kv, key, p, (int)n);
+    if (s != NATS_OK) {
+      st = kit_nats_error(s, bucket);
+      kvStore_Destroy(h->kv);  // the bucket may be gone: look again next time
+      h->kv = NULL;
+    }
+  }
+  pthread_mutex_unlock(&svc->kv_lock);
+  return st;
+}

@@ -1,0 +1,247 @@
+// A bucket kept in step with its owner: watch, plus a full re-read at reconnect, on any watch error and every 30 s
+// (libnats misses updates after a bucket was made again). Versions never go back; a key is removed for being absent
+// only when the bucket's _generation is there: an empty or lost bucket means "unknown", keep what you have.
+#include <stdlib.h>
+#include <string.h>
+
+#include "ecolink/clock.h"
+#include "ecolink/log.h"
+#include "kit.h"
+
+enum {
+  READER_REREAD_MS = 30000,
+  READER_SLICE_MS = 250,
+  READER_RETRY_MS = 300,
+  READER_INIT_TIMEOUT_MS = 10000,
+  READER_KEY_MAX = 200
+};
+
+typedef struct known_key {
+  char *key;  // NULL: free
+  int64_t version;
+  uint32_t seen_in;  // the full read that saw it last
+  bool gone;         // a tombstone: its version bars older values
+} known_key;
+
+struct eco_kv_reader {
+  eco_service *svc;
+  const char *bucket;
+  eco_kv_reader_fns fns;
+  void *arg;
+  pthread_t thread;
+  atomic_bool closing;
+  uint32_t round;
+  bool generation_seen;
+  known_key *table;  // open addressing, power of two
+  size_t cap, used;
+};
+
+static uint64_t hash_key(const char *s) {
+  uint64_t h = 1469598103934665603ULL;  // FNV-1a
+  for (; *s != '\0'; s++) {
+    h = (h ^ (uint8_t)*s) * 1099511628211ULL;
+  }
+  return h;
+}
+
+static known_key *slot_for(known_key *table, size_t cap, const char *key) {
+  size_t i = hash_key(key) & (cap - 1);
+  while (table[i].key != NULL && strcmp(table[i].key, key) != 0) {
+    i = (i + 1) & (cap - 1);
+  }
+  return &table[i];
+}
+
+static bool grow(eco_kv_reader *r) {
+  size_t cap = r->cap == 0 ? 256 : r->cap * 2;
+  known_key *table = calloc(cap, sizeof *table);
+  if (table == NULL) {
+    return false;
+  }
+  for (size_t i = 0; i < r->cap; i++) {
+    if (r->table[i].key != NULL) {
+      *slot_for(table, cap, r->table[i].key) = r->table[i];
+    }
+  }
+  free(r->table);
+  r->table = table;
+  r->cap = cap;
+  return true;
+}
+
+// The key's record, made when it is new; NULL when memory is out.
+static known_key *know(eco_kv_reader *r, const char *key) {
+  if ((r->used + 1) * 4 > r->cap * 3 && !grow(r)) {
+    return NULL;
+  }
+  known_key *k = slot_for(r->table, r->cap, key);
+  if (k->key == NULL) {
+    k->key = strdup(key);
+    if (k->key == NULL) {
+      return NULL;
+    }
+    k->version = INT64_MIN;
+    k->gone = true;
+    r->used++;
+  }
+  return k;
+}
+
+static void tell_gone(eco_kv_reader *r, known_key *k) {
+  if (!k->gone) {
+    k->gone = true;
+    r->fns.gone(r->arg, k->key);
+  }
+}
+
+static void take_value(eco_kv_reader *r, known_key *k, const uint8_t *value, size_t len) {
+  eco_arena *arena = eco_arena_new();
+  Ecolink__V1__KvEntry *entry = ecolink__v1__kv_entry__unpack(eco_arena_pb(arena), len, value);
+  if (entry == NULL) {
+    eco_log(ECO_LOG_ERROR, "bucket entry cannot be read: keeping what is known", ECO_F_STR("bucket", r->bucket),
+            ECO_F_STR("key", k->key));
+  } else if (entry->version > k->version || (entry->version == k->version && k->gone && !entry->deleted)) {
+    k->version = entry->version;
+    if (entry->deleted) {
+      tell_gone(r, k);
+    } else {
+      k->gone = false;
+      r->fns.put(r->arg, k->key, entry->version, entry->value.data, entry->value.len);
+    }
+  }
+  eco_arena_free(arena);
+}
+
+static void take_entry(eco_kv_reader *r, kvEntry *e) {
+  const char *key = kvEntry_Key(e);
+  if (strcmp(key, KIT_GENERATION_KEY) == 0) {
+    r->generation_seen = true;
+    return;
+  }
+  known_key *k = strlen(key) < READER_KEY_MAX ? know(r, key) : NULL;
+  if (k == NULL) {
+    return;
+  }
+  k->seen_in = r->round;
+  if (kvEntry_Operation(e) == kvOp_Put) {
+    take_value(r, k, (const uint8_t *)kvEntry_Value(e), (size_t)kvEntry_ValueLen(e));
+  } else {
+    tell_gone(r, k);
+  }
+}
+
+static bool reader_stopping(const eco_kv_reader *r) {
+  return atomic_load(&r->closing) || eco_service_stopping(r->svc);
+}
+
+// The present content. False: the read broke off and tells nothing about absence.
+static bool read_all(eco_kv_reader *r, kvWatcher *watcher) {
+  r->round++;
+  r->generation_seen = false;
+  int64_t until = eco_boottime_ms() + READER_INIT_TIMEOUT_MS;
+  while (!reader_stopping(r) && eco_boottime_ms() < until) {
+    kvEntry *e = NULL;
+    natsStatus s = kvWatcher_Next(&e, watcher, READER_SLICE_MS);
+    if (s == NATS_TIMEOUT) {
+      continue;
+    }
+    if (s != NATS_OK) {
+      return false;
+    }
+    if (e == NULL) {
+      return true;
+    }
+    take_entry(r, e);
+    kvEntry_Destroy(e);
+    until = eco_boottime_ms() + READER_INIT_TIMEOUT_MS;
+  }
+  return false;
+}
+
+static void drop_absent(eco_kv_reader *r) {
+  if (!r->generation_seen) {
+    return;
+  }
+  for (size_t i = 0; i < r->cap; i++) {
+    if (r->table[i].key != NULL && r->table[i].seen_in != r->round) {
+      tell_gone(r, &r->table[i]);
+    }
+  }
+}
+
+// Follows updates until the next full read is due or something broke.
+static void follow(eco_kv_reader *r, kvWatcher *watcher) {
+  unsigned reconnects = atomic_load(&r->svc->reconnects);
+  int64_t until = eco_boottime_ms() + READER_REREAD_MS;
+  while (!reader_stopping(r) && eco_boottime_ms() < until && atomic_load(&r->svc->reconnects) == reconnects) {
+    kvEntry *e = NULL;
+    natsStatus s = kvWatcher_Next(&e, watcher, READER_SLICE_MS);
+    if (s == NATS_TIMEOUT) {
+      continue;
+    }
+    if (s != NATS_OK) {
+      return;
+    }
+    if (e != NULL) {
+      take_entry(r, e);
+      kvEntry_Destroy(e);
+    }
+  }
+}
+
+// One full read and what follows it. False: not even the read worked.
+static bool reader_turn(eco_kv_reader *r) {
+  kvStore *kv = NULL;
+  kvWatcher *watcher = NULL;
+  eco_status st = kit_kv_open(r->svc, r->bucket, false, &kv);
+  bool good = eco_ok(st) && kvStore_WatchAll(&watcher, kv, NULL) == NATS_OK && read_all(r, watcher);
+  if (good) {
+    drop_absent(r);
+    if (r->fns.synced != NULL) {
+      r->fns.synced(r->arg);
+    }
+    follow(r, watcher);
+  }
+  kvWatcher_Destroy(watcher);
+  kvStore_Destroy(kv);
+  return good;
+}
+
+static void *reader_main(void *arg) {
+  eco_kv_reader *r = arg;
+  while (!reader_stopping(r)) {
+    if (!eco_bus_connected(r->svc) || !reader_turn(r)) {
+      kit_sleep(r->svc, READER_RETRY_MS);
+    }
+  }
+  nats_ReleaseThreadMemory();
+  return NULL;
+}
+
+eco_status eco_kv_reader_open(eco_service *svc, const char *bucket, const eco_kv_reader_fns *fns, void *arg,
+                              eco_kv_reader **out) {
+  eco_kv_reader *r = calloc(1, sizeof *r);
+  if (r == NULL) {
+    return eco_error(ECO_INTERNAL, "bucket reader: out of memory");
+  }
+  r->svc = svc;
+  r->bucket = bucket;
+  r->fns = *fns;
+  r->arg = arg;
+  *out = r;
+  kit_thread_start(&r->thread, reader_main, r, "kv-reader");
+  return eco_success();
+}
+
+void eco_kv_reader_close(eco_kv_reader *r) {
+  if (r == NULL) {
+    return;
+  }
+  atomic_store(&r->closing, true);
+  pthread_join(r->thread, NULL);
+  for (size_t i = 0; i < r->cap; i++) {
+    free(r->table[i].key);
+  }
+  free(r->table);
+  free(r);
+}

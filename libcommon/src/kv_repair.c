@@ -1,0 +1,204 @@
+// The bucket against the table: puts what is missing or older, marks what should not be there, removes old tombstones,
+// and last bumps `_generation`, so that readers know the bucket is whole.
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ecolink/clock.h"
+#include "ecolink/crash.h"
+#include "ecolink/log.h"
+#include "kit.h"
+
+enum { REPAIR_READ_TIMEOUT_MS = 10000 };
+static const int64_t TOMBSTONE_KEEP_US = 600 * ECO_US_PER_S;
+
+typedef struct wanted_entry {
+  const char *key;
+  int64_t version;
+  const ProtobufCMessage *value;
+  bool present;  // the bucket has this version or a newer one
+} wanted_entry;
+
+struct eco_kv_sink {
+  eco_arena *arena;
+  wanted_entry *entries;
+  size_t count, cap;
+};
+
+void eco_kv_add(eco_kv_sink *sink, const char *key, int64_t version, const ProtobufCMessage *value) {
+  if (sink->count == sink->cap) {
+    size_t cap = sink->cap == 0 ? 64 : sink->cap * 2;
+    wanted_entry *grown = eco_alloc_array(sink->arena, cap, sizeof *grown);
+    if (sink->count > 0) {
+      memcpy(grown, sink->entries, sink->count * sizeof *grown);
+    }
+    sink->entries = grown;
+    sink->cap = cap;
+  }
+  sink->entries[sink->count++] =
+      (wanted_entry){.key = eco_strdup(sink->arena, key), .version = version, .value = value};
+}
+
+static int by_key(const void *a, const void *b) {
+  return strcmp(((const wanted_entry *)a)->key, ((const wanted_entry *)b)->key);
+}
+
+static wanted_entry *find(const eco_kv_sink *sink, const char *key) {
+  wanted_entry probe = {.key = key};
+  return sink->count == 0 ? NULL : bsearch(&probe, sink->entries, sink->count, sizeof probe, by_key);
+}
+
+// What one bucket entry asks for.
+typedef struct stray {
+  const char *key;
+  int64_t version;
+  bool tombstone;  // an old one: remove it
+} stray;
+
+typedef struct bucket_view {
+  stray *strays;
+  size_t count, cap;
+  int64_t generation;
+} bucket_view;
+
+static void view_add(eco_arena *arena, bucket_view *v, stray s) {
+  if (v->count == v->cap) {
+    size_t cap = v->cap == 0 ? 16 : v->cap * 2;
+    stray *grown = eco_alloc_array(arena, cap, sizeof *grown);
+    if (v->count > 0) {
+      memcpy(grown, v->strays, v->count * sizeof *grown);
+    }
+    v->strays = grown;
+    v->cap = cap;
+  }
+  v->strays[v->count++] = s;
+}
+
+static void judge_entry(eco_arena *arena, kvEntry *e, eco_kv_sink *sink, bucket_view *view) {
+  const char *key = kvEntry_Key(e);
+  if (strcmp(key, KIT_GENERATION_KEY) == 0) {
+    view->generation = (int64_t)kvEntry_Revision(e);
+    return;
+  }
+  Ecolink__V1__KvEntry *entry =
+      ecolink__v1__kv_entry__unpack(eco_arena_pb(arena), (size_t)kvEntry_ValueLen(e), kvEntry_Value(e));
+  wanted_entry *w = find(sink, key);
+  if (w != NULL) {
+    w->present = entry != NULL && entry->version >= w->version && !entry->deleted;
+    return;
+  }
+  bool tombstone = entry != NULL && entry->deleted;
+  bool old = eco_wall_us() - kvEntry_Created(e) / 1000 > TOMBSTONE_KEEP_US;
+  if (!tombstone || old) {
+    view_add(
+        arena, view,
+        (stray){.key = eco_strdup(arena, key), .version = entry != NULL ? entry->version : 0, .tombstone = tombstone});
+  }
+}
+
+static eco_status read_bucket(eco_arena *arena, kvStore *kv, eco_kv_sink *sink, bucket_view *view) {
+  kvWatcher *watcher = NULL;
+  kvWatchOptions opts;
+  kvWatchOptions_Init(&opts);
+  opts.IgnoreDeletes = true;
+  natsStatus s = kvStore_WatchAll(&watcher, kv, &opts);
+  while (s == NATS_OK) {
+    kvEntry *e = NULL;
+    s = kvWatcher_Next(&e, watcher, REPAIR_READ_TIMEOUT_MS);
+    if (s != NATS_OK || e == NULL) {
+      break;  // NULL: the present content has been told
+    }
+    judge_entry(arena, e, sink, view);
+    kvEntry_Destroy(e);
+  }
+  kvWatcher_Destroy(watcher);
+  return s == NATS_OK ? eco_success() : kit_nats_error(s, "read bucket");
+}
+
+static eco_status put_entry(eco_service *svc, eco_arena *arena, const char *bucket, const char *key, int64_t version,
+                            const ProtobufCMessage *value) {
+  Ecolink__V1__KvEntry entry = ECOLINK__V1__KV_ENTRY__INIT;
+  entry.version = version;
+  entry.deleted = value == NULL;
+  if (value != NULL) {
+    entry.value.len = protobuf_c_message_get_packed_size(value);
+    entry.value.data = eco_alloc(arena, entry.value.len + 1);
+    protobuf_c_message_pack(value, entry.value.data);
+  }
+  size_t n = ecolink__v1__kv_entry__get_packed_size(&entry);
+  uint8_t *packed = eco_alloc(arena, n + 1);
+  ecolink__v1__kv_entry__pack(&entry, packed);
+  return kit_kv_put_raw(svc, bucket, key, packed, n);
+}
+
+static eco_status apply_repairs(eco_service *svc, eco_arena *arena, kvStore *kv, const char *bucket, eco_kv_sink *sink,
+                                const bucket_view *view, bool bump) {
+  size_t put = 0;
+  for (size_t i = 0; i < sink->count; i++) {
+    if (!sink->entries[i].present) {
+      ECO_TRY(put_entry(svc, arena, bucket, sink->entries[i].key, sink->entries[i].version, sink->entries[i].value));
+      put++;
+    }
+  }
+  for (size_t i = 0; i < view->count; i++) {
+    const stray *s = &view->strays[i];
+    if (s->tombstone) {
+      natsStatus ns = kvStore_Purge(kv, s->key, NULL);
+      if (ns != NATS_OK) {
+        return kit_nats_error(ns, "remove an old tombstone");
+      }
+    } else {
+      ECO_TRY(put_entry(svc, arena, bucket, s->key, s->version + 1, NULL));
+    }
+  }
+  if (put > 0 || view->count > 0) {
+    eco_log(ECO_LOG_INFO, "bucket repaired", ECO_F_STR("bucket", bucket), ECO_F_I64("put", put),
+            ECO_F_I64("removed", view->count));
+  }
+  if (bump || put > 0 || view->generation == 0) {
+    ECO_CRASH_POINT("kit.kv_repair.before_generation");
+    ECO_TRY(put_entry(svc, arena, bucket, KIT_GENERATION_KEY, eco_wall_us(), NULL));
+  }
+  return eco_success();
+}
+
+static eco_status wanted_entries(eco_service *svc, eco_arena *arena, const eco_kv_def *def, eco_kv_sink *sink) {
+  eco_ctx ctx;
+  kit_ctx_init(&ctx, svc, arena);
+  ECO_TRY(eco_tx_begin(svc->db, &ctx.tx));
+  eco_status st = def->source(&ctx, sink);
+  eco_tx_rollback(ctx.tx);
+  if (sink->count > 0) {
+    qsort(sink->entries, sink->count, sizeof *sink->entries, by_key);
+  }
+  return st;
+}
+
+static eco_status repair_bucket(eco_service *svc, eco_arena *arena, const eco_kv_def *def, bool bump) {
+  eco_kv_sink sink = {.arena = arena};
+  bucket_view view = {.generation = 0};
+  kvStore *kv = NULL;
+  ECO_TRY(kit_kv_open(svc, def->bucket, true, &kv));
+  eco_status st = wanted_entries(svc, arena, def, &sink);
+  if (eco_ok(st)) {
+    st = read_bucket(arena, kv, &sink, &view);
+  }
+  if (eco_ok(st)) {
+    st = apply_repairs(svc, arena, kv, def->bucket, &sink, &view, bump);
+  }
+  kvStore_Destroy(kv);
+  return eco_context(st, "repair bucket %s", def->bucket);
+}
+
+eco_status kit_kv_repair(eco_service *svc, bool bump_generation) {
+  for (const eco_kv_def *def = svc->def->kv; def != NULL && def->bucket != NULL; def++) {
+    if (def->source == NULL) {
+      continue;
+    }
+    eco_arena *arena = eco_arena_new();
+    eco_status st = repair_bucket(svc, arena, def, bump_generation);
+    eco_arena_free(arena);
+    ECO_TRY(st);
+  }
+  return eco_success();
+}

@@ -1,0 +1,12 @@
+// One request, from bytes to bytes: envelope, deadline, rights, transaction, handler, idempotency. No socket in sight.
+#ifndef ECOLINK_RPC_HANDLE_H
+#define ECOLINK_RPC_HANDLE_H
+
+#include "kit.h"
+
+// Packed RpcReply in the arena. Never NULL: every failure is an answer.
+uint8_t *rpc_handle(eco_service *svc, eco_arena *arena, const char *subject, const uint8_t *data, size_t len,
+                    size_t *out_len);
+uint8_t *rpc_pack_failure(eco_arena *arena, eco_status st, size_t *out_len);
+
+#endif

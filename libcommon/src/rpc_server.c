@@ -1,0 +1,143 @@
+// The RPC server: a NATS queue subscription feeds a bounded queue, worker threads take from it.
+// Subject ecolink.rpc.<service>.<Method>, queue group = service; envelope RpcRequest -> RpcReply.
+#include <stdlib.h>
+#include <string.h>
+
+#include "ecolink/clock.h"
+#include "ecolink/crash.h"
+#include "ecolink/log.h"
+#include "ecolink/metrics.h"
+#include "kit.h"
+#include "rpc_handle.h"
+
+enum { RPC_QUEUE_MAX = 1024, RPC_WORKERS_MAX = 64 };
+
+struct kit_rpc_server {
+  eco_service *svc;
+  natsSubscription *sub;
+  pthread_mutex_t lock;
+  pthread_cond_t filled;
+  natsMsg *queue[RPC_QUEUE_MAX];  // ring, guarded by lock
+  size_t head, count;
+  bool closing;
+  int worker_count;
+  pthread_t workers[RPC_WORKERS_MAX];
+};
+
+static void reply_bytes(eco_service *svc, const char *subject, const void *p, size_t n) {
+  natsStatus s = natsConnection_Publish(svc->nc, subject, p, (int)n);
+  if (s != NATS_OK) {
+    eco_log(ECO_LOG_WARN, "answer not sent", ECO_F_STR("error", natsStatus_GetText(s)));
+  }
+}
+
+static void refuse(eco_service *svc, natsMsg *msg) {
+  eco_arena *arena = eco_arena_new();
+  size_t n;
+  uint8_t *packed = rpc_pack_failure(
+      arena, eco_error(ECO_OVERLOADED, "%s has %d requests waiting: try again", svc->def->name, RPC_QUEUE_MAX), &n);
+  reply_bytes(svc, natsMsg_GetReply(msg), packed, n);
+  eco_arena_free(arena);
+}
+
+static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *arg) {
+  (void)nc;
+  (void)sub;
+  kit_rpc_server *s = arg;
+  if (natsMsg_GetReply(msg) == NULL) {
+    natsMsg_Destroy(msg);
+    return;
+  }
+  pthread_mutex_lock(&s->lock);
+  bool taken = s->count < RPC_QUEUE_MAX && !s->closing;
+  if (taken) {
+    s->queue[(s->head + s->count) % RPC_QUEUE_MAX] = msg;
+    s->count++;
+    pthread_cond_signal(&s->filled);
+  }
+  pthread_mutex_unlock(&s->lock);
+  if (!taken) {
+    refuse(s->svc, msg);
+    natsMsg_Destroy(msg);
+  }
+}
+
+// The next message, or NULL when the server closes and the queue is empty.
+static natsMsg *next_message(kit_rpc_server *s) {
+  pthread_mutex_lock(&s->lock);
+  while (s->count == 0 && !s->closing) {
+    pthread_cond_wait(&s->filled, &s->lock);
+  }
+  natsMsg *msg = NULL;
+  if (s->count > 0) {
+    msg = s->queue[s->head];
+    s->head = (s->head + 1) % RPC_QUEUE_MAX;
+    s->count--;
+  }
+  pthread_mutex_unlock(&s->lock);
+  return msg;
+}
+
+static void *worker_main(void *arg) {
+  kit_rpc_server *s = arg;
+  for (natsMsg *msg = next_message(s); msg != NULL; msg = next_message(s)) {
+    eco_arena *arena = eco_arena_new();
+    size_t n;
+    uint8_t *packed = rpc_handle(s->svc, arena, natsMsg_GetSubject(msg), (const uint8_t *)natsMsg_GetData(msg),
+                                 (size_t)natsMsg_GetDataLength(msg), &n);
+    ECO_CRASH_POINT("kit.rpc.handled");
+    reply_bytes(s->svc, natsMsg_GetReply(msg), packed, n);
+    eco_log_set_context(NULL, NULL);
+    eco_arena_free(arena);
+    natsMsg_Destroy(msg);
+  }
+  nats_ReleaseThreadMemory();
+  return NULL;
+}
+
+eco_status kit_rpc_server_start(eco_service *svc) {
+  if (svc->def->rpcs == NULL && svc->def->snapshots == NULL) {
+    return eco_success();
+  }
+  kit_rpc_server *s = calloc(1, sizeof *s);
+  if (s == NULL) {
+    return eco_error(ECO_INTERNAL, "RPC server: out of memory");
+  }
+  s->svc = svc;
+  pthread_mutex_init(&s->lock, NULL);
+  pthread_cond_init(&s->filled, NULL);
+  svc->rpc_server = s;
+  char subject[KIT_SUBJECT_MAX];
+  snprintf(subject, sizeof subject, "ecolink.rpc.%s.*", svc->def->name);
+  natsStatus ns = natsConnection_QueueSubscribe(&s->sub, svc->nc, subject, svc->def->name, on_request, s);
+  if (ns != NATS_OK) {
+    return kit_nats_error(ns, "subscribe to requests");
+  }
+  s->worker_count = (int)svc->set.workers;
+  for (int i = 0; i < s->worker_count; i++) {
+    kit_thread_start(&s->workers[i], worker_main, s, "rpc");
+  }
+  return eco_success();
+}
+
+// New requests go to the other copies; what is queued or runs is finished.
+void kit_rpc_server_stop(eco_service *svc) {
+  kit_rpc_server *s = svc->rpc_server;
+  if (s == NULL) {
+    return;
+  }
+  natsSubscription_Drain(s->sub);
+  natsSubscription_WaitForDrainCompletion(s->sub, svc->set.drain_s * 1000);
+  pthread_mutex_lock(&s->lock);
+  s->closing = true;
+  pthread_cond_broadcast(&s->filled);
+  pthread_mutex_unlock(&s->lock);
+  for (int i = 0; i < s->worker_count; i++) {
+    pthread_join(s->workers[i], NULL);
+  }
+  natsSubscription_Destroy(s->sub);
+  pthread_cond_destroy(&s->filled);
+  pthread_mutex_destroy(&s->lock);
+  free(s);
+  svc->rpc_server = NULL;
+}
