@@ -304,7 +304,10 @@ static void *run(void *arg) {
 static eco_status split_address(const char *listen, char host[HOST_MAX], const char **port) {
   const char *colon = strrchr(listen, ':');
   size_t n = colon != NULL ? (size_t)(colon - listen) : 0;
-  if (colon == NULL || colon[1] == '\0' || n >= HOST_MAX) {
+  // getaddrinfo takes any number and keeps its low 16 bits
+  size_t digits = colon != NULL ? strspn(colon + 1, "0123456789") : 0;
+  bool port_ok = digits > 0 && digits <= 5 && colon[1 + digits] == '\0' && strtol(colon + 1, NULL, 10) <= UINT16_MAX;
+  if (!port_ok || n >= HOST_MAX) {
     return eco_error(ECO_INVALID_REQUEST, "\"%s\" is no address to listen on: host:port is wanted", listen);
   }
   if (n >= 2 && listen[0] == '[' && colon[-1] == ']') {

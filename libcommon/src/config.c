@@ -264,11 +264,12 @@ static eco_status check_name(const char *prefix, const char *name, size_t n, con
     return eco_success();
   }
   const char *like = nearest(name, n, tables);
+  int shown = (int)(n < NAME_MAX_LEN ? n : NAME_MAX_LEN);  // a message has its own bound
   if (like != NULL) {
-    return eco_error(ECO_INVALID_REQUEST, "%s%.*s is not a setting; did you mean %s%s?", prefix, (int)n, name, prefix,
+    return eco_error(ECO_INVALID_REQUEST, "%s%.*s is not a setting; did you mean %s%s?", prefix, shown, name, prefix,
                      like);
   }
-  return eco_error(ECO_INVALID_REQUEST, "%s%.*s is not a setting; --help lists them all", prefix, (int)n, name);
+  return eco_error(ECO_INVALID_REQUEST, "%s%.*s is not a setting; --help lists them all", prefix, shown, name);
 }
 
 eco_status eco_config_load(const char *service, const eco_setting *const *tables) {
