@@ -155,7 +155,7 @@ eco_status eco_tx_try(eco_tx *tx, const char *sql, eco_rows **rows, const eco_pa
     PQclear(res);
     return st;
   }
-  eco_rows *kept;
+  eco_rows *kept = NULL;
   ECO_TRY(keep_rows(tx, res, &kept));
   if (rows != NULL) {
     *rows = kept;
