@@ -204,7 +204,7 @@ eco_status kit_kv_put_raw(eco_service *svc, const char *bucket, const char *key,
   } else if (h->kv == NULL) {
     st = kit_kv_open(svc, name, true, &h->kv);
   }
-  if (eco_ok(st)) {
+  if (eco_ok(st) && h != NULL) {
     natsStatus s = kvStore_Put(NULL, h->kv, key, p, (int)n);
     if (s != NATS_OK) {
       st = kit_nats_error(s, bucket);

@@ -49,7 +49,7 @@ static eco_status subscribe(kit_consumer *c) {
   opts.Config.AckPolicy = js_AckExplicit;
   opts.Config.DeliverPolicy = js_DeliverAll;
   opts.Config.AckWait = 30LL * 1000000000LL;
-  opts.Config.MaxAckPending = CONSUMER_BATCH * 4;
+  opts.Config.MaxAckPending = 4 * (int64_t)CONSUMER_BATCH;
   natsStatus s = js_PullSubscribe(&c->sub, c->svc->js, subject, c->name, NULL, &opts, NULL);
   return s == NATS_OK ? eco_success() : kit_nats_error(s, c->name);
 }

@@ -123,7 +123,7 @@ eco_status kit_idem_wait(eco_ctx *ctx, kit_idem_found *found, kit_idem_answer *a
     if (*found == KIT_IDEM_NEW || done) {
       return eco_success();
     }
-    if (eco_boottime_ms() + IDEM_POLL_MS * 2 >= until || kit_sleep(ctx->service, IDEM_POLL_MS)) {
+    if (eco_boottime_ms() + 2 * (int64_t)IDEM_POLL_MS >= until || kit_sleep(ctx->service, IDEM_POLL_MS)) {
       return eco_error(ECO_IN_PROGRESS,
                        "a request with this Idempotency-Key is still running: ask again for its answer");
     }
