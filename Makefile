@@ -1,0 +1,77 @@
+# Thin: each target calls a script or CMake. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export ECOLINK_BUILD_DIR ?= build/release
+# the preset is the build folder's name
+PRESET := $(notdir $(patsubst %/,%,$(ECOLINK_BUILD_DIR)))
+STACK := deploy/local/stack
+C_FILES = $$(git ls-files '*.c' '*.h')
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+
+## ---- the local stack ----
+.PHONY: install up start stop status logs down clean demo
+install: ## install what is missing from Debian's packages
+	@deploy/local/install up
+
+up: install build ## install, build, start everything on this machine, print how to use it
+	@$(STACK) up
+
+start: ## start one part: make start S=gateway (postgres, nats, registry, scheduler, billing, health, gateway)
+	@$(STACK) start "$(S)"
+
+stop: ## stop one part: make stop S=gateway
+	@$(STACK) stop "$(S)"
+
+status: ## what runs where
+	@$(STACK) status
+
+logs: ## last log lines, followed on a terminal: make logs [S=gateway]
+	@$(STACK) logs $(S)
+
+down: ## stop what `up` started, replicas too; keep the state
+	@$(STACK) down
+
+clean: ## down, and remove the state (.local)
+	@$(STACK) clean
+
+demo: up ## a real language model: launch in two regions, chat, kill a replica, stop, ledger
+	@deploy/demo/run
+
+## ---- building and testing ----
+.PHONY: build test test-unit test-integration test-e2e format format-check lint bench fuzz
+build: ## build everything (ECOLINK_BUILD_DIR=build/release)
+	@deploy/local/build $(PRESET)
+
+test: ## install, build with sanitizers, run unit, integration and end-to-end tests
+	@tests/run all
+
+test-unit: ## unit tests alone
+	@tests/run unit
+
+test-integration: ## each service against a real PostgreSQL and nats-server
+	@tests/run integration
+
+test-e2e: ## through HTTP with the real clients
+	@tests/run e2e
+
+format: ## clang-format all C files
+	@deploy/local/install lint
+	@clang-format -i $(C_FILES)
+
+format-check: ## fail when a C file is not formatted
+	@clang-format --dry-run -Werror $(C_FILES)
+
+lint: ## clang-format, clang-tidy and shellcheck
+	@deploy/local/install lint
+	@deploy/local/lint
+
+bench: build ## benchmarks (tests/bench)
+	@tests/bench/run
+
+fuzz: ## fuzz every target for FUZZ_S seconds (default 60) with its corpus
+	@deploy/local/install fuzz
+	@deploy/local/build fuzz
+	@tests/fuzz/run
