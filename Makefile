@@ -9,7 +9,7 @@ C_FILES = $$(git ls-files '*.c' '*.h')
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
 
 ## ---- the local stack ----
 .PHONY: install up start stop status logs down clean demo
