@@ -6,7 +6,7 @@
 #include "ecolink/clock.h"
 #include "ecolink/v1/gateway.pb-c.h"
 #include "handlers.h"
-#include "limits.h"
+#include "registry_limits.h"
 #include "store.h"
 
 eco_status registry_snapshot_accounts(eco_ctx *ctx, const char *after_id, int limit, eco_snapshot_sink *sink) {

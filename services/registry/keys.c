@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "ecolink/clock.h"
-#include "limits.h"
 #include "names.h"
+#include "registry_limits.h"
 
 Ecolink__V1__Timestamp *registry_timestamp(eco_arena *arena, int64_t us) {
   if (us == 0) {

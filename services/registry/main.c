@@ -7,7 +7,7 @@
 #include "ecolink/v1/scheduler.pb-c.h"
 #include "handlers.h"
 #include "hub_client.h"
-#include "limits.h"
+#include "registry_limits.h"
 
 extern const eco_migration registry_migrations[];
 

@@ -6,7 +6,7 @@
 
 #include "ecolink/clock.h"
 #include "ecolink/id.h"
-#include "limits.h"
+#include "registry_limits.h"
 
 #define KEY_PREFIX "eco_"
 

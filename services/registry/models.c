@@ -1,8 +1,8 @@
 // Rules for models by source; the contract is in models.h.
 #include "models.h"
 
-#include "limits.h"
 #include "names.h"
+#include "registry_limits.h"
 #include "repos.h"
 
 const char *registry_revision_or_default(const char *revision) {

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "ecolink/status.h"
-#include "limits.h"
+#include "registry_limits.h"
 
 typedef struct registry_page {
   int32_t limit;

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "limits.h"
+#include "registry_limits.h"
 
 typedef enum registry_path_verdict {
   REGISTRY_PATH_OK,

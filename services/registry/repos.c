@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "limits.h"
+#include "registry_limits.h"
 
 static bool is_word(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';

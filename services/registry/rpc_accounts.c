@@ -6,8 +6,8 @@
 #include "ecolink/crash.h"
 #include "ecolink/log.h"
 #include "handlers.h"
-#include "limits.h"
 #include "names.h"
+#include "registry_limits.h"
 #include "store.h"
 
 #define BOOTSTRAP_ID "op_bootstrap"

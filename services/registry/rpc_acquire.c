@@ -5,9 +5,9 @@
 #include "ecolink/log.h"
 #include "ecolink/v1/scheduler.pb-c.h"
 #include "handlers.h"
-#include "limits.h"
 #include "models.h"
 #include "paths.h"
+#include "registry_limits.h"
 #include "store.h"
 
 // What is asked for; the two requests differ in instance_id alone.

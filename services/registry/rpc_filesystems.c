@@ -1,8 +1,8 @@
 // Handlers of shared filesystems.
 #include "handlers.h"
-#include "limits.h"
 #include "names.h"
 #include "paths.h"
+#include "registry_limits.h"
 #include "store.h"
 
 #define MOUNT_DEFAULT "/shared"

@@ -1,7 +1,7 @@
 // Handlers of API keys.
 #include "ecolink/log.h"
 #include "handlers.h"
-#include "limits.h"
+#include "registry_limits.h"
 #include "store.h"
 
 #define BUCKET_KEYS "keys"

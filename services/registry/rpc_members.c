@@ -1,9 +1,9 @@
 // Handlers of members and invites.
 #include "ecolink/log.h"
 #include "handlers.h"
-#include "limits.h"
 #include "members.h"
 #include "names.h"
+#include "registry_limits.h"
 #include "store.h"
 
 eco_status registry_rpc_list_members(eco_ctx *ctx, const void *request, void *reply) {

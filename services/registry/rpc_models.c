@@ -4,9 +4,9 @@
 #include "ecolink/crash.h"
 #include "handlers.h"
 #include "hub_client.h"
-#include "limits.h"
 #include "models.h"
 #include "paths.h"
+#include "registry_limits.h"
 #include "store.h"
 
 // What events and answers say: everything but the sealed token and the count of instances, which is no state of the
