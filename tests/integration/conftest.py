@@ -8,7 +8,7 @@
         stack.start("registry", crash_point="kit.tx.committed")       # dies there
 
 `pg` lives as long as the pytest run; `stack` (database, bus, services, clock) as long as the test module; what a test
-starts and does not stop is ended with the module. Build tree: $ECO_BUILD_DIR, else build/dev. See ecotest/stack.py.
+starts and does not stop is ended with the module. Build tree: $ECOLINK_BUILD_DIR, else build/dev. See ecotest/stack.py.
 """
 
 import os

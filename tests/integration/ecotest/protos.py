@@ -12,7 +12,7 @@ def generate(out):
     proto = os.path.join(ROOT, "proto")
     files = sorted(os.listdir(os.path.join(proto, "ecolink", "v1")))
     subprocess.run(
-        [os.environ.get("ECO_PROTOC", "protoc"), "-I", proto, "--python_out", out]
+        ["protoc", "-I", proto, "--python_out", out]
         + ["ecolink/v1/" + f for f in files if f.endswith(".proto")],
         check=True,
     )

@@ -19,7 +19,7 @@ from ecotest.nats import Nats
 from ecotest.protos import ROOT
 
 ALL = ("gateway", "registry", "scheduler", "billing", "health")
-BUILD = os.environ.get("ECO_BUILD_DIR", os.path.join(ROOT, "build", "dev"))
+BUILD = os.environ.get("ECOLINK_BUILD_DIR", os.path.join(ROOT, "build", "dev"))
 
 
 class RpcError(Exception):
