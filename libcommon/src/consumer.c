@@ -18,6 +18,7 @@ enum {
   CONSUMER_TRIES = 3,
   CONSUMER_BACKOFF_MIN_MS = 100,
   CONSUMER_BACKOFF_MAX_MS = 5000,
+  CONSUMER_ACK_WAIT_S = 5,    // early redelivery is harmless: inbox and versions absorb it
   CONSUMER_CHECK_MS = 15000,  // is the durable consumer still there?
   SNAPSHOT_PERIOD_MS = 300000,
   SNAPSHOT_RETRY_MS = 1000,
@@ -48,7 +49,7 @@ static eco_status subscribe(kit_consumer *c) {
   opts.ManualAck = true;
   opts.Config.AckPolicy = js_AckExplicit;
   opts.Config.DeliverPolicy = js_DeliverAll;
-  opts.Config.AckWait = 30LL * 1000000000LL;
+  opts.Config.AckWait = CONSUMER_ACK_WAIT_S * 1000000000LL;
   opts.Config.MaxAckPending = 4 * (int64_t)CONSUMER_BATCH;
   natsStatus s = js_PullSubscribe(&c->sub, c->svc->js, subject, c->name, NULL, &opts, NULL);
   return s == NATS_OK ? eco_success() : kit_nats_error(s, c->name);
@@ -125,9 +126,8 @@ static void fetch_and_consume(kit_consumer *c) {
   }
   for (int i = 0; i < list.Count; i++) {
     if (eco_service_stopping(c->svc)) {
-      break;  // not acknowledged: delivered again
-    }
-    if (consume(c, list.Msgs[i])) {
+      natsMsg_Nak(list.Msgs[i], NULL);  // at once to another copy, or to the next start
+    } else if (consume(c, list.Msgs[i])) {
       natsMsg_Ack(list.Msgs[i], NULL);
       ECO_CRASH_POINT("kit.event.acknowledged");
     }

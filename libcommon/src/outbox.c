@@ -9,14 +9,24 @@
 #include "ecolink/id.h"
 #include "kit.h"
 
-enum { OUTBOX_EVENT = 1, OUTBOX_KV = 2 };
+enum { OUTBOX_EVENT = 1, OUTBOX_KV = 2, OUTBOX_NAME_MAX = 200, OUTBOX_PAYLOAD_MAX = 900 * 1024 };
 
 static const char SQL_ADD[] =
     "INSERT INTO outbox (kind, subject, name, payload, created_us) VALUES ($1, $2, $3, $4, $5)";
 static const char SQL_NOTIFY[] = "SELECT pg_notify('eco_outbox_' || current_schema(), '')";
 
+// What the bus would refuse for ever must not enter the outbox: it would block everything behind it.
+static bool key_is_publishable(const char *key) {
+  size_t n = strlen(key);
+  static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-/_=.";
+  return n > 0 && n <= OUTBOX_NAME_MAX && strspn(key, allowed) == n && key[0] != '.' && key[n - 1] != '.';
+}
+
 static eco_status add_row(eco_ctx *ctx, eco_tx *tx, int kind, const char *subject, const char *name,
                           const void *payload, size_t len) {
+  if (len > OUTBOX_PAYLOAD_MAX || !key_is_publishable(name) || !key_is_publishable(subject)) {
+    return eco_error(ECO_INTERNAL, "%s %.64s (%zu bytes) cannot be published", subject, name, len);
+  }
   ECO_TRY(eco_tx_exec(tx, SQL_ADD, NULL,
                       ECO_PARAMS(eco_p_i64(kind), eco_p_str(subject), eco_p_str(name), eco_p_bytes(payload, len),
                                  eco_p_i64(ctx->now_us))));

@@ -10,7 +10,7 @@ import time
 
 import psycopg2
 
-SERVICES = ("registry", "scheduler", "billing", "health")
+SERVICES = ("registry", "scheduler", "billing", "health", "probe")
 
 
 def _bin(name):

@@ -18,7 +18,7 @@ from ecotest import pb
 from ecotest.nats import Nats
 from ecotest.protos import ROOT
 
-ALL = ("gateway", "registry", "scheduler", "billing", "health")
+ALL = ("gateway", "registry", "scheduler", "billing", "health", "probe")
 BUILD = os.environ.get("ECOLINK_BUILD_DIR", os.path.join(ROOT, "build", "dev"))
 
 

@@ -1,0 +1,258 @@
+"""The service kit, through a service made for it (main.c here): real PostgreSQL, real nats-server, real kit."""
+
+import queue
+import threading
+
+import pytest
+
+from ecotest import pb
+from ecotest.stack import RpcError, eventually
+
+KV = pb.common.KeyValue
+
+
+@pytest.fixture
+def probe(stack):
+    service = stack.start("probe", LEASE_TTL_MS=1000)
+    yield service
+    service.stop()
+
+
+def put(stack, name, value, **how):
+    return stack.rpc("probe.Put", KV(name=name, value=value), KV, **how)
+
+
+def copy_of(stack, name):
+    rows = stack.sql("SELECT value, applied FROM probe.copies WHERE name = %s", name)
+    return rows[0] if rows else None
+
+
+def bucket_value(stack, name):
+    entry = stack.nats.kv_get("probe", name)
+    return KV.FromString(entry.value).value if entry is not None and not entry.deleted else None
+
+
+def outbox_is_empty(stack):
+    return stack.sql("SELECT count(*) FROM probe.outbox")[0][0] == 0
+
+
+def test_a_write_reaches_the_consumer_and_the_bucket(stack, probe):
+    put(stack, "first", "1")
+    eventually(lambda: copy_of(stack, "first") == ("1", 1))
+    eventually(lambda: bucket_value(stack, "first") == "1")
+    eventually(lambda: outbox_is_empty(stack))
+
+
+def test_a_refused_write_leaves_nothing(stack, probe):
+    with pytest.raises(RpcError) as refused:
+        put(stack, "refused", "boom")
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "value")
+    assert stack.sql("SELECT 1 FROM probe.items WHERE name = 'refused'") == []
+
+
+def test_the_same_idempotency_key_has_one_effect_and_one_answer(stack, probe):
+    for _ in range(3):
+        assert put(stack, "once", "1", idempotency_key="k-once").value == "1"
+    assert stack.sql("SELECT version FROM probe.items WHERE name = 'once'") == [(1,)]
+
+
+def test_an_idempotency_key_with_another_body_is_refused(stack, probe):
+    put(stack, "mismatch", "1", idempotency_key="k-mismatch", http_path="/x")
+    with pytest.raises(RpcError) as refused:
+        put(stack, "mismatch", "2", idempotency_key="k-mismatch", http_path="/x")
+    assert refused.value.code == "idempotency_mismatch"
+
+
+def test_a_final_refusal_is_replayed_and_its_work_undone(stack, probe):
+    for _ in range(2):
+        with pytest.raises(RpcError) as refused:
+            put(stack, "kept", "boom", idempotency_key="k-kept")
+        assert refused.value.code == "invalid_request"
+    assert stack.sql("SELECT 1 FROM probe.items WHERE name = 'kept'") == []
+    assert stack.sql("SELECT done FROM probe.idempotency WHERE scope LIKE '%%k-kept'") == [(True,)]
+
+
+def test_an_answer_that_held_a_secret_is_replayed_without_it(stack, probe):
+    first = stack.rpc("probe.Secret", KV(name="s", value="1"), pb.registry.ApiKey, idempotency_key="k-secret")
+    again = stack.rpc("probe.Secret", KV(name="s", value="1"), pb.registry.ApiKey, idempotency_key="k-secret")
+    assert (first.key.value, again.key.value, again.id) == ("the-very-secret", "", "s")
+    stored = bytes(stack.sql("SELECT reply FROM probe.idempotency WHERE scope LIKE '%%k-secret'")[0][0])
+    assert b"the-very-secret" not in stored
+
+
+def test_concurrent_calls_with_one_key_have_one_effect(stack, probe):
+    answers = []
+
+    def call():
+        answers.append(put(stack, "race", "1", idempotency_key="k-race").value)
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(15)
+    assert answers == ["1"] * 8
+    assert stack.sql("SELECT version FROM probe.items WHERE name = 'race'") == [(1,)]
+
+
+@pytest.mark.parametrize("role, method, code", [
+    ("ROLE_MEMBER", "Put", "forbidden"),
+    ("ROLE_INFERENCE", "Get", "forbidden"),
+    ("ROLE_OWNER", "Relay", "forbidden"),
+])
+def test_a_role_that_the_table_does_not_name_is_refused(stack, probe, role, method, code):
+    caller = pb.common.Caller(account_id="acc_x", role=pb.common.Role.Value(role))
+    with pytest.raises(RpcError) as refused:
+        stack.rpc("probe." + method, KV(name="x"), KV, caller=caller)
+    assert refused.value.code == code
+
+
+def test_a_request_whose_deadline_passed_is_not_started(stack, probe):
+    with pytest.raises(RpcError) as refused:
+        _put_with_past_deadline(stack)
+    assert refused.value.code == "control_plane_unavailable"
+    assert stack.sql("SELECT 1 FROM probe.items WHERE name = 'late'") == []
+
+
+def _put_with_past_deadline(stack):
+    context = pb.common.RequestContext(request_id="late", deadline_us=1)
+    envelope = pb.common.RpcRequest(context=context, body=KV(name="late", value="1").SerializeToString())
+    reply = pb.common.RpcReply.FromString(stack.nats.request("ecolink.rpc.probe.Put", envelope.SerializeToString()))
+    if reply.status.code:
+        raise RpcError(reply.status)
+
+
+def test_a_call_between_services_carries_its_answer(stack, probe):
+    assert stack.rpc("probe.Relay", KV(name="relayed", value="7"), KV).value == "7"
+    assert stack.sql("SELECT value FROM probe.items WHERE name = 'relayed'") == [("7",)]
+
+
+def test_bytes_that_are_no_message_are_answered_not_fatal(stack, probe):
+    for junk in (b"", b"\xff" * 40, b"\x0a\xff\xff\xff\xff\x0f"):
+        reply = pb.common.RpcReply.FromString(stack.nats.request("ecolink.rpc.probe.Put", junk))
+        if junk:
+            assert reply.status.code == "invalid_request"
+    assert put(stack, "alive", "1").value == "1"
+
+
+def test_duplicated_and_reordered_events_leave_the_newest_state(stack, probe):
+    state = {v: KV(name="shuffled", value=str(v)) for v in (1, 2, 3)}
+    first = stack.publish_event("probe", "item.changed", "shuffled", 3, state[3])
+    stack.publish_event("probe", "item.changed", "shuffled", 1, state[1])
+    stack.publish_event("probe", "item.changed", "shuffled", 3, state[3])
+    last = stack.publish_event("probe", "item.changed", "shuffled", 2, state[2])
+    eventually(lambda: stack.sql("SELECT 1 FROM probe.inbox WHERE event_id = %s", last))
+    assert stack.sql("SELECT 1 FROM probe.inbox WHERE event_id = %s", first)
+    assert copy_of(stack, "shuffled") == ("3", 1)
+
+
+def test_a_poisoned_message_is_set_aside_and_the_others_go_on(stack, probe):
+    put(stack, "poisoned", "poison")
+    put(stack, "behind", "1")
+    eventually(lambda: copy_of(stack, "behind"))
+    letters = eventually(lambda: stack.sql("SELECT id, error FROM probe.dead_letters WHERE entity_id = 'poisoned'"))
+    assert "poison is refused" in letters[0][1]
+    assert copy_of(stack, "poisoned") is None
+    # Mended by its owner's newer state, then the letter can be replayed: a stale state changes nothing.
+    put(stack, "poisoned", "antidote")
+    eventually(lambda: copy_of(stack, "poisoned") == ("antidote", 1))
+    replayed = stack.rpc("probe.ReplayDeadLetters", pb.common.ReplayDeadLettersRequest(id=letters[0][0]),
+                         pb.common.ReplayDeadLettersResponse)
+    assert replayed.replayed == 1
+    assert copy_of(stack, "poisoned") == ("antidote", 1)
+    assert stack.sql("SELECT 1 FROM probe.dead_letters WHERE entity_id = 'poisoned'") == []
+
+
+def test_a_deleted_key_leaves_the_bucket(stack, probe):
+    put(stack, "short", "1")
+    eventually(lambda: bucket_value(stack, "short") == "1")
+    put(stack, "short", "gone")
+    eventually(lambda: stack.nats.kv_get("probe", "short").deleted)
+
+
+def test_a_deleted_bucket_is_made_again_with_its_content(stack):
+    probe = stack.start("probe", LEASE_TTL_MS=1000)
+    put(stack, "kept-in-table", "1")
+    eventually(lambda: bucket_value(stack, "kept-in-table") == "1")
+    stack.nats.kv_delete_bucket("probe")
+    probe.stop()
+    probe = stack.start("probe", LEASE_TTL_MS=1000)
+    eventually(lambda: bucket_value(stack, "kept-in-table") == "1")
+    eventually(lambda: stack.nats.kv_get("probe", "_generation"))
+    probe.stop()
+
+
+def test_losing_every_jetstream_file_costs_time_and_no_facts(stack, probe):
+    put(stack, "before", "1")
+    eventually(lambda: copy_of(stack, "before"))
+    stack.stop_nats(lose_files=True)
+    stack.sql("DELETE FROM probe.copies; DELETE FROM probe.entity_versions")  # what the consumer would not know otherwise
+    stack.start_nats()
+    eventually(lambda: copy_of(stack, "before") == ("1", 1), timeout=30)
+    eventually(lambda: bucket_value(stack, "before") == "1", timeout=30)
+    eventually(lambda: probe.get("/readyz")[0] == 200, timeout=30)
+    put(stack, "after", "1")
+    eventually(lambda: copy_of(stack, "after"), timeout=30)
+
+
+def test_postgresql_restarting_is_waited_out(stack, pg, probe):
+    put(stack, "calm", "1")
+    pg.restart()
+    eventually(lambda: probe.get("/readyz")[0] == 200, timeout=30)
+    assert put(stack, "calm", "2").value == "2"
+    eventually(lambda: copy_of(stack, "calm") is not None and copy_of(stack, "calm")[0] == "2", timeout=30)
+
+
+@pytest.mark.parametrize("point", ["kit.tx.committed", "kit.rpc.handled", "kit.relay.published", "kit.relay.deleted",
+                                   "kit.event.applied", "kit.event.acknowledged"])
+def test_a_crash_at_any_point_loses_and_doubles_nothing(stack, point):
+    name = "crash-" + point
+    dying = stack.start("probe", crash_point=f"{point}:{3 if point == 'kit.tx.committed' else 1}", LEASE_TTL_MS=1000)
+
+    def attempt():
+        try:
+            return put(stack, name, "1", idempotency_key=name, timeout=1)
+        except Exception:  # it died before or after the effect: ask again, that is what the key is for
+            return None
+    eventually(lambda: attempt() or dying.process.poll() is not None, timeout=20)
+    dying.wait_exit()
+    probe = stack.start("probe", LEASE_TTL_MS=1000)
+    eventually(attempt, timeout=20)
+    eventually(lambda: copy_of(stack, name) == ("1", 1), timeout=20)
+    eventually(lambda: bucket_value(stack, name) == "1", timeout=20)
+    eventually(lambda: outbox_is_empty(stack), timeout=20)
+    assert stack.sql("SELECT version FROM probe.items WHERE name = %s", name) == [(1,)]
+    probe.stop()
+
+
+def test_two_copies_share_the_work_and_one_relays(stack):
+    copies = [stack.start("probe", LEASE_TTL_MS=1000) for _ in range(2)]
+    for i in range(40):
+        put(stack, f"shared-{i}", "1")
+    eventually(lambda: stack.sql("SELECT count(*), max(applied) FROM probe.copies WHERE name LIKE 'shared-%%'") == [(40, 1)])
+    assert len(stack.sql("SELECT holder FROM probe.leases WHERE name = 'relay'")) == 1
+    copies[0].kill()
+    put(stack, "shared-after", "1")
+    eventually(lambda: copy_of(stack, "shared-after"), timeout=20)
+    copies[1].stop()
+
+
+def test_the_app_role_can_not_change_the_schema(stack, pg, probe):
+    import psycopg2
+    with pg.connect(stack.database, "probe_app") as c, c.cursor() as cur:
+        for statement in ("CREATE TABLE probe.mine (x int)", "DROP TABLE probe.items", "ALTER TABLE probe.items ADD y int",
+                          "TRUNCATE probe.items", "CREATE TABLE public.mine (x int)"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cur.execute(statement)
+
+
+def test_the_nats_user_can_not_reach_beyond_its_table(stack, probe):
+    from ecotest.nats import Nats
+    mine = Nats(stack.nats_port, "probe", stack._password, inbox="_INBOX_probe")
+    foreign = stack.nats.subscribe("ecolink.evt.billing.hold.opened")
+    mine.publish("ecolink.evt.billing.hold.opened", b"forged")
+    mine.publish("ecolink.rpc.billing.TopUp", b"forged")
+    mine.flush()
+    assert foreign.pending() == []
+    with pytest.raises(queue.Empty):  # the server drops what the user may not publish
+        mine.request("$JS.API.STREAM.DELETE.ECOLINK", timeout=0.5)
+    mine.close()
