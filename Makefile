@@ -37,7 +37,7 @@ down: ## stop what `up` started, replicas too; keep the state
 clean: ## down, and remove the state (.local)
 	@$(STACK) clean
 
-demo: up ## a real language model: launch in two regions, chat, kill a replica, stop, ledger
+demo: install build ## a real language model: launch in two regions, chat, kill a replica, stop, ledger
 	@deploy/demo/run
 
 ## ---- building and testing ----

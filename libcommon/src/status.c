@@ -34,7 +34,7 @@ static void trim_partial_utf8(char *s) {
   }
 }
 
-static void format_message(eco_status *st, const char *fmt, va_list ap) {
+__attribute__((format(printf, 2, 0))) static void format_message(eco_status *st, const char *fmt, va_list ap) {
   int n = vsnprintf(st->message, sizeof(st->message), fmt, ap);
   if (n < 0) {
     st->message[0] = '\0';

@@ -47,6 +47,7 @@ seed_file() { if [[ -e $STATE/settings/seed.json ]]; then echo "$STATE/settings/
 llama_server() {
   local path=${ECOLINK_LLAMA_SERVER:-}
   [[ -n $path ]] || path=$(command -v llama-server) || path=$TREE/.cache/engine/llama-server
+  [[ -x $path ]] || path=/var/lib/ecolink-local/engine/llama-server
   [[ ! -x $path ]] || echo "$path"
 }
 

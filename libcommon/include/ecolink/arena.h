@@ -19,7 +19,7 @@ char *eco_strdup(eco_arena *arena, const char *s);  // NULL gives ""
 char *eco_strndup(eco_arena *arena, const char *s, size_t n);
 void *eco_memdup(eco_arena *arena, const void *p, size_t n);
 char *eco_sprintf(eco_arena *arena, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-char *eco_vsprintf(eco_arena *arena, const char *fmt, va_list ap);
+char *eco_vsprintf(eco_arena *arena, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 // An allocator for protobuf-c's unpack: frees nothing, everything goes with the arena. Borrowed until the arena is freed.
 ProtobufCAllocator *eco_arena_pb(eco_arena *arena);
 
