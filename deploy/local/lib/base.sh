@@ -2,7 +2,7 @@
 # Paths, words on the terminal, the lock, secrets: what every other part stands on.
 
 SERVICES=(registry scheduler billing health gateway)
-DATABASE_SERVICES=(registry scheduler billing)
+DATABASE_SERVICES=(registry scheduler billing health)
 
 STATE=${ECOLINK_STATE_DIR:-$TREE/.local}
 [[ $STATE == /* ]] || STATE=$PWD/$STATE
