@@ -1,0 +1,38 @@
+// Settings and the drivers: what every handler of the process shares. Filled before threads start, read-only afterwards.
+#ifndef SCHEDULER_APP_H
+#define SCHEDULER_APP_H
+
+#include "driver.h"
+#include "ecolink/config.h"
+#include "ecolink/seal.h"
+
+typedef struct scheduler_app {
+  const char *seal_public_hex;
+  const char *seal_secret_hex;
+  const char *public_url;
+  const char *seed_file;
+  process_driver_options process;
+  int64_t ready_interval_ms;
+  int64_t startup_deadline_s;
+  int64_t meter_interval_ms;
+  int64_t drain_default_s;
+  int64_t log_keep_s;
+
+  eco_seal_key seal_public;
+  eco_seal_key seal_secret;
+  driver *process_driver;  // NULL: no PROCESS_STATE_DIR was given
+} scheduler_app;
+
+extern scheduler_app app;
+extern const eco_setting scheduler_settings[];
+
+// Parses keys; refuses bad combinations.
+ECO_CHECKED eco_status app_check(void);
+// Opens the drivers, applies the seed file, starts the regions' reconcilers.
+ECO_CHECKED eco_status app_start(eco_service *svc);
+// Stops the reconcilers; replicas go on.
+void app_stop(eco_service *svc);
+// The driver of that name, or NULL when this process has none.
+driver *app_driver(const char *name);
+
+#endif

@@ -1,0 +1,90 @@
+// The table of engine presets.
+#include "presets.h"
+
+#include <string.h>
+
+static const engine_preset PRESETS[] = {
+    {.name = "vllm",
+     .image = "vllm/vllm-openai:latest",
+     .port = 8000,
+     .args = {"--host", "{host}", "--port", "{port}", "--served-model-name", "{model}", NULL},
+     .weights_from_repo = "--model",
+     .weights_from_path = "--model",
+     .revision = "--revision",
+     .health_path = "/health",
+     .lists_models = true},
+    {.name = "sglang",
+     .image = "lmsysorg/sglang:latest",
+     .port = 30000,
+     .args = {"python3", "-m", "sglang.launch_server", "--host", "{host}", "--port", "{port}", "--served-model-name",
+              "{model}", NULL},
+     .weights_from_repo = "--model-path",
+     .weights_from_path = "--model-path",
+     .revision = "--revision",
+     .health_path = "/health",
+     .lists_models = true},
+    {.name = "tgi",
+     .image = "ghcr.io/huggingface/text-generation-inference:latest",
+     .port = 80,
+     .args = {"--hostname", "{host}", "--port", "{port}", "--served-model-name", "{model}", NULL},
+     .weights_from_repo = "--model-id",
+     .weights_from_path = "--model-id",
+     .revision = "--revision",
+     .health_path = "/health",
+     .lists_models = true},
+    {.name = "llama.cpp",
+     .image = "ghcr.io/ggml-org/llama.cpp:server",
+     .port = 8080,
+     .args = {"--host", "{host}", "--port", "{port}", "--alias", "{model}", NULL},
+     .weights_from_repo = "--hf-repo",
+     .weights_from_path = "--model",
+     .health_path = "/health",
+     .lists_models = true},
+    {.name = "ollama",
+     .image = "ollama/ollama:latest",
+     .port = 11434,
+     .args = {"serve", NULL},
+     .repo_env = "OLLAMA_MODEL",
+     .health_path = "/",
+     .lists_models = false},
+    {.name = "tei",
+     .image = "ghcr.io/huggingface/text-embeddings-inference:latest",
+     .port = 80,
+     .args = {"--hostname", "{host}", "--port", "{port}", NULL},
+     .weights_from_repo = "--model-id",
+     .weights_from_path = "--model-id",
+     .revision = "--revision",
+     .health_path = "/health",
+     .lists_models = false},
+    {.name = "infinity",
+     .image = "michaelf34/infinity:latest",
+     .port = 7997,
+     .args = {"v2", "--host", "{host}", "--port", "{port}", "--url-prefix", "/v1", "--served-model-name", "{model}", NULL},
+     .weights_from_repo = "--model-id",
+     .weights_from_path = "--model-id",
+     .revision = "--revision",
+     .health_path = "/health",
+     .lists_models = true},
+    {.name = "simulator",
+     .image = "ecolink/simulator",
+     .port = 8000,
+     .args = {"--host", "{host}", "--port", "{port}", "--model", "{model}", NULL},
+     .health_path = "/health",
+     .lists_models = true,
+     .local_only = true},
+};
+
+const engine_preset *preset_find(const char *name) {
+  for (size_t i = 0; i < sizeof(PRESETS) / sizeof(PRESETS[0]); i++) {
+    if (strcmp(PRESETS[i].name, name) == 0) {
+      return &PRESETS[i];
+    }
+  }
+  return NULL;
+}
+
+const char *preset_names(void) { return "vllm, sglang, tgi, llama.cpp, ollama, tei, infinity, simulator"; }
+
+size_t preset_count(void) { return sizeof(PRESETS) / sizeof(PRESETS[0]); }
+
+const engine_preset *preset_at(size_t index) { return index < preset_count() ? &PRESETS[index] : NULL; }
