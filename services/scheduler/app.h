@@ -1,4 +1,5 @@
-// Settings and the drivers: what every handler of the process shares. Filled before threads start, read-only afterwards.
+// Settings and the drivers: what every handler of the process shares. Filled before threads start, read-only
+// afterwards.
 #ifndef SCHEDULER_APP_H
 #define SCHEDULER_APP_H
 
@@ -16,7 +17,6 @@ typedef struct scheduler_app {
   int64_t startup_deadline_s;
   int64_t meter_interval_ms;
   int64_t drain_default_s;
-  int64_t log_keep_s;
 
   eco_seal_key seal_public;
   eco_seal_key seal_secret;

@@ -1,7 +1,7 @@
 // The rows that every part of the scheduler speaks of: an instance with its replicas, as read from PostgreSQL.
 //
-// Plain values: copying the struct copies the row (strings longer than a fixed bound live in the arena it was loaded with).
-// Rules change a copy; store_instance.c writes what is marked dirty.
+// Plain values: copying the struct copies the row (strings longer than a fixed bound live in the arena it was loaded
+// with). Rules change a copy; store_instance.c writes what is marked dirty.
 #ifndef SCHEDULER_INSTANCE_H
 #define SCHEDULER_INSTANCE_H
 
@@ -10,7 +10,7 @@
 
 #include "driver.h"
 #include "ecolink/v1/scheduler.pb-c.h"
-#include "limits.h"
+#include "scheduler_limits.h"
 
 typedef Ecolink__V1__InstanceStatus instance_status;
 #define ST_PENDING ECOLINK__V1__INSTANCE_STATUS__INSTANCE_STATUS_PENDING

@@ -1,8 +1,10 @@
 // The launch saga.
 //
-//   describe ─▶ place ─▶ admit ─▶ TX1 {row pending, reservations, route, idempotency} ─▶ AcquireModel ─▶ PlaceHold ─▶ TX2 {provisioning}
+//   describe ─▶ place ─▶ admit ─▶ TX1 {row pending, reservations, route, idempotency} ─▶ AcquireModel ─▶ PlaceHold ─▶
+//   TX2 {provisioning}
 //                                  │ definite refusal: TX {discarded}, the refusal is the answer
-//                                  └ no definite answer: CloseHold ─▶ TX {discarded}; 503 (recovery.c goes on where this could not)
+//                                  └ no definite answer: CloseHold ─▶ TX {discarded}; 503 (recovery.c goes on where
+//                                  this could not)
 #include "launch.h"
 
 #include <stdio.h>
@@ -68,10 +70,11 @@ static eco_status check_mounts(const launch *l, const placement *p) {
     const Ecolink__V1__Filesystem *fs = l->model->filesystems[i];
     for (size_t k = 0; k < p->replica_count; k++) {
       if (strcmp(fs->region, p->regions[k]) != 0) {
-        return eco_error_param(ECO_INVALID_REQUEST, "filesystems",
-                               "Filesystem \"%.64s\" lies in region %.40s, a replica would run in %.40s: restrict regions to "
-                               "the filesystem's and set allow_single_region.",
-                               fs->name, fs->region, p->regions[k]);
+        return eco_error_param(
+            ECO_INVALID_REQUEST, "filesystems",
+            "Filesystem \"%.64s\" lies in region %.40s, a replica would run in %.40s: restrict regions to "
+            "the filesystem's and set allow_single_region.",
+            fs->name, fs->region, p->regions[k]);
       }
     }
   }
@@ -257,7 +260,8 @@ static eco_status outcome(eco_ctx *ctx, eco_tx *tx, launch *l, const Ecolink__V1
   return eco_idem_finish(tx, scope, eco_success(), &reply->base);
 }
 
-static eco_status commit_outcome(eco_ctx *ctx, launch *l, const Ecolink__V1__HoldState *hold, Ecolink__V1__Instance *reply) {
+static eco_status commit_outcome(eco_ctx *ctx, launch *l, const Ecolink__V1__HoldState *hold,
+                                 Ecolink__V1__Instance *reply) {
   eco_tx *tx = NULL;
   ECO_TRY(eco_tx_begin(ctx->db, &tx));
   ctx->now_us = eco_now_us();
@@ -271,7 +275,9 @@ static eco_status commit_outcome(eco_ctx *ctx, launch *l, const Ecolink__V1__Hol
   return eco_success();
 }
 
-static bool is_definite(eco_status st) { return !eco_code_is_transient(st.code) && st.code != ECO_INTERNAL; }
+static bool is_definite(eco_status st) {
+  return !eco_code_is_transient(st.code) && st.code != ECO_INTERNAL;
+}
 
 // A final refusal before anything was written is kept for replay like any other answer.
 static eco_status keep_refusal(eco_ctx *ctx, eco_status refusal) {
@@ -300,13 +306,14 @@ static eco_status keep_refusal(eco_ctx *ctx, eco_status refusal) {
 
 // No definite answer: undo what can be undone now; the recovery goes on with the rest.
 static eco_status give_up(eco_ctx *ctx, const launch *l, eco_status why) {
-  eco_log(ECO_LOG_WARN, "launch has no definite answer: undoing it", ECO_F_I64("instance", l->inst.id), ECO_F_STATUS(why));
+  eco_log(ECO_LOG_WARN, "launch has no definite answer: undoing it", ECO_F_I64("instance", l->inst.id),
+          ECO_F_STATUS(why));
   eco_status st = launch_undo(ctx, l->inst.id);
   if (!eco_ok(st)) {
     eco_log(ECO_LOG_WARN, "launch could not be undone yet", ECO_F_I64("instance", l->inst.id), ECO_F_STATUS(st));
   }
-  return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "The launch did not complete (%.200s). Nothing was charged: launch again.",
-                   why.message);
+  return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE,
+                   "The launch did not complete (%.200s). Nothing was charged: launch again.", why.message);
 }
 
 eco_status rpc_launch(eco_ctx *ctx, const void *request, void *reply) {

@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "ecolink/money.h"
-#include "limits.h"
+#include "scheduler_limits.h"
 
-static bool is_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+static bool is_alnum(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
 
 bool launch_name_ok(const char *name) {
   size_t n = strlen(name);
@@ -74,7 +76,8 @@ static eco_status check_env(const Ecolink__V1__LaunchRequest *r) {
     const char *param = plain ? "env" : "secret_env";
     if (!env_name_ok(name)) {
       return eco_error_param(ECO_INVALID_REQUEST, param,
-                             "\"%.64s\" is no name for an environment variable (letters, digits, _; not ECOLINK_*).", name);
+                             "\"%.64s\" is no name for an environment variable (letters, digits, _; not ECOLINK_*).",
+                             name);
     }
     if (plain && strlen(r->env[i]->value) > SCHED_ENV_BYTES_MAX) {
       return eco_error_param(ECO_INVALID_REQUEST, param, "The value of \"%.64s\" is longer than %d bytes.", name,
@@ -99,7 +102,8 @@ static eco_status check_strings(char *const *list, size_t n, const char *param) 
   }
   for (size_t i = 0; i < n; i++) {
     if (strlen(list[i]) > SCHED_ARG_BYTES_MAX) {
-      return eco_error_param(ECO_INVALID_REQUEST, param, "Element %zu is longer than %d bytes.", i + 1, SCHED_ARG_BYTES_MAX);
+      return eco_error_param(ECO_INVALID_REQUEST, param, "Element %zu is longer than %d bytes.", i + 1,
+                             SCHED_ARG_BYTES_MAX);
     }
   }
   return eco_success();
@@ -166,9 +170,10 @@ static eco_status check_paths(const Ecolink__V1__LaunchRequest *r, launch_config
       r->openai_compatible_set_case != ECOLINK__V1__LAUNCH_REQUEST__OPENAI_COMPATIBLE_SET_OPENAI_COMPATIBLE ||
       r->openai_compatible;
   if (c->openai_compatible && *r->custom_api_path) {
-    return eco_error_param(ECO_INVALID_REQUEST, "custom_api_path",
-                           "custom_api_path belongs to a container that is not OpenAI-compatible: set openai_compatible to "
-                           "false or leave it out.");
+    return eco_error_param(
+        ECO_INVALID_REQUEST, "custom_api_path",
+        "custom_api_path belongs to a container that is not OpenAI-compatible: set openai_compatible to "
+        "false or leave it out.");
   }
   if (*r->custom_api_path && !http_path_ok(r->custom_api_path)) {
     return eco_error_param(ECO_INVALID_REQUEST, "custom_api_path",
@@ -193,14 +198,16 @@ static eco_status check_paths(const Ecolink__V1__LaunchRequest *r, launch_config
 static eco_status check_numbers(const Ecolink__V1__LaunchRequest *r, int default_deadline_s, int default_drain_s,
                                 launch_config *c) {
   c->gpu_count = r->gpu_count_set_case == ECOLINK__V1__LAUNCH_REQUEST__GPU_COUNT_SET_GPU_COUNT ? r->gpu_count : 1;
-  c->port = r->port_set_case == ECOLINK__V1__LAUNCH_REQUEST__PORT_SET_PORT ? r->port : (c->preset ? c->preset->port : 8000);
+  c->port =
+      r->port_set_case == ECOLINK__V1__LAUNCH_REQUEST__PORT_SET_PORT ? r->port : (c->preset ? c->preset->port : 8000);
   c->startup_deadline_s =
       r->startup_deadline_set_case == ECOLINK__V1__LAUNCH_REQUEST__STARTUP_DEADLINE_SET_STARTUP_DEADLINE_S
           ? r->startup_deadline_s
           : default_deadline_s;
   c->drain_s = r->drain_set_case == ECOLINK__V1__LAUNCH_REQUEST__DRAIN_SET_DRAIN_S ? r->drain_s : default_drain_s;
-  c->shared_memory_mb =
-      r->shared_memory_set_case == ECOLINK__V1__LAUNCH_REQUEST__SHARED_MEMORY_SET_SHARED_MEMORY_MB ? r->shared_memory_mb : 0;
+  c->shared_memory_mb = r->shared_memory_set_case == ECOLINK__V1__LAUNCH_REQUEST__SHARED_MEMORY_SET_SHARED_MEMORY_MB
+                            ? r->shared_memory_mb
+                            : 0;
   ECO_TRY(bounded("gpu_count", c->gpu_count, 1, SCHED_GPUS_PER_REPLICA_MAX));
   ECO_TRY(bounded("port", c->port, 1, 65535));
   ECO_TRY(bounded("startup_deadline_s", c->startup_deadline_s, 1, SCHED_STARTUP_DEADLINE_S_MAX));
@@ -232,7 +239,8 @@ static bool names_flag(const Ecolink__V1__LaunchRequest *r, const char *flag) {
   return false;
 }
 
-static void add_pair(const char **args, size_t *n, const Ecolink__V1__LaunchRequest *r, const char *flag, const char *value) {
+static void add_pair(const char **args, size_t *n, const Ecolink__V1__LaunchRequest *r, const char *flag,
+                     const char *value) {
   if (flag && *value && !names_flag(r, flag)) {
     args[(*n)++] = flag;
     args[(*n)++] = value;

@@ -25,8 +25,8 @@ typedef struct launch_config {
 } launch_config;
 
 // Everything that can be judged without knowing the model. INVALID_REQUEST with the field at fault.
-ECO_CHECKED eco_status launch_validate(const Ecolink__V1__LaunchRequest *request, int default_deadline_s, int default_drain_s,
-                                       launch_config *out);
+ECO_CHECKED eco_status launch_validate(const Ecolink__V1__LaunchRequest *request, int default_deadline_s,
+                                       int default_drain_s, launch_config *out);
 // The engine's whole argument list (NULL-terminated, in the arena): the preset's, the weights', then the launch's own.
 const char *const *launch_arguments(const engine_preset *preset, const Ecolink__V1__Model *model,
                                     const Ecolink__V1__LaunchRequest *request, eco_arena *arena);

@@ -1,8 +1,8 @@
 // The instance's state machine as a table.
 #include "lifecycle.h"
 
-// Rows by state, columns by event, in the order of LIFECYCLE_EVENTS. `stop` is legal in every live state and harmless in every
-// other; nothing leaves a terminal state.
+// Rows by state, columns by event, in the order of LIFECYCLE_EVENTS. `stop` is legal in every live state and harmless
+// in every other; nothing leaves a terminal state.
 static const lifecycle_step TABLE[LIFECYCLE_STATES][EV_COUNT] = {
     [ST_PENDING - 1] = {[EV_CONFIRMED] = {ST_PROVISIONING, ACT_PROVISION},
                         [EV_DISCARDED] = {ST_FAILED, ACT_DISCARD},
@@ -83,7 +83,8 @@ const char *lifecycle_event_word(lifecycle_event event) {
 }
 
 const char *instance_status_word(instance_status state) {
-  static const char *const words[LIFECYCLE_STATES] = {"pending", "provisioning", "running", "stopping", "stopped", "failed"};
+  static const char *const words[LIFECYCLE_STATES] = {"pending",  "provisioning", "running",
+                                                      "stopping", "stopped",      "failed"};
   return state >= ST_PENDING && state <= ST_FAILED ? words[state - 1] : "unknown";
 }
 

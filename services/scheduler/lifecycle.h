@@ -10,23 +10,23 @@
 #include "instance.h"
 
 // X(enumerator, word in the picture)
-#define LIFECYCLE_EVENTS(X)                                    \
-  X(EV_CONFIRMED, "hold placed")                               \
-  X(EV_DISCARDED, "launch refused or unanswered")              \
-  X(EV_SOME_READY, "a replica is Ready")                       \
-  X(EV_NONE_READY, "no replica is Ready")                      \
-  X(EV_RESTART, "restart asked")                               \
-  X(EV_STOP, "stop asked")                                     \
-  X(EV_STARTUP_EXPIRED, "startup deadline missed")             \
-  X(EV_CRASH_LOOP, "every replica crash-loops")                \
-  X(EV_CAPACITY_LOST, "its region is lost")                    \
+#define LIFECYCLE_EVENTS(X)                        \
+  X(EV_CONFIRMED, "hold placed")                   \
+  X(EV_DISCARDED, "launch refused or unanswered")  \
+  X(EV_SOME_READY, "a replica is Ready")           \
+  X(EV_NONE_READY, "no replica is Ready")          \
+  X(EV_RESTART, "restart asked")                   \
+  X(EV_STOP, "stop asked")                         \
+  X(EV_STARTUP_EXPIRED, "startup deadline missed") \
+  X(EV_CRASH_LOOP, "every replica crash-loops")    \
+  X(EV_CAPACITY_LOST, "its region is lost")        \
   X(EV_ALL_GONE, "every replica seen gone")
 
 typedef enum lifecycle_event {
 #define X(name, word) name,
   LIFECYCLE_EVENTS(X)
 #undef X
-  EV_COUNT
+      EV_COUNT
 } lifecycle_event;
 
 typedef enum lifecycle_action {

@@ -1,8 +1,12 @@
 // The meter's rules.
 #include "meter.h"
 
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+static int64_t min64(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
 
 // Never before its start, nor after charging ended.
 static meter_step end_at(const meter_input *in, int64_t at_us) {

@@ -21,8 +21,8 @@ typedef enum meter_evidence {
 } meter_evidence;
 
 typedef struct meter_input {
-  int64_t started_us;     // the open interval's start; 0: none is open
-  bool confirmed;         // the same observer proved this interval before, without a gap since
+  int64_t started_us;  // the open interval's start; 0: none is open
+  bool confirmed;      // the same observer proved this interval before, without a gap since
   meter_evidence evidence;
   int64_t seen_us;        // when the observation began
   int64_t exit_us;        // when the node says the run ended; 0: unknown

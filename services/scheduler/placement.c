@@ -45,15 +45,17 @@ static bool is_better(const placement_room *a, const placement_room *b) {
   return a->free != b->free ? a->free > b->free : strcmp(a->region, b->region) < 0;
 }
 
-// The best `want` rooms of one type in distinct regions ((region, type) pairs are unique in the input). Returns how many.
-static size_t best_rooms(const placement_request *r, const placement_room *rooms, size_t n, const char *type, size_t want,
-                         const placement_room *best[SCHED_REPLICAS_MAX]) {
+// The best `want` rooms of one type in distinct regions ((region, type) pairs are unique in the input). Returns how
+// many.
+static size_t best_rooms(const placement_request *r, const placement_room *rooms, size_t n, const char *type,
+                         size_t want, const placement_room *best[SCHED_REPLICAS_MAX]) {
   size_t found = 0;
   while (found < want) {
     const placement_room *pick = NULL;
     for (size_t i = 0; i < n; i++) {
       const placement_room *room = &rooms[i];
-      if (strcmp(room->gpu_type, type) != 0 || !fits(r, room) || (found > 0 && strcmp(best[0]->region, room->region) == 0)) {
+      if (strcmp(room->gpu_type, type) != 0 || !fits(r, room) ||
+          (found > 0 && strcmp(best[0]->region, room->region) == 0)) {
         continue;
       }
       if (!pick || is_better(room, pick)) {
@@ -76,8 +78,8 @@ static eco_status check_names(const placement_request *r, const placement_room *
     }
   }
   if (*r->gpu_type && !type_known(rooms, n, r->gpu_type)) {
-    return eco_error_param(ECO_INVALID_REQUEST, "gpu_type", "There is no GPU type \"%s\" on offer; GET /gpu-types lists them.",
-                           r->gpu_type);
+    return eco_error_param(ECO_INVALID_REQUEST, "gpu_type",
+                           "There is no GPU type \"%s\" on offer; GET /gpu-types lists them.", r->gpu_type);
   }
   if (*r->pinned_region && r->wanted_count > 0) {
     bool named = false;
@@ -96,16 +98,18 @@ static eco_status check_names(const placement_request *r, const placement_room *
 static eco_status refuse(const placement_request *r, size_t want, size_t best, const char *best_type) {
   const char *type = *r->gpu_type ? r->gpu_type : "any type";
   if (*r->pinned_region) {
-    return eco_error(ECO_INSUFFICIENT_CAPACITY,
-                     "Region \"%s\", where the model's filesystem lies, has no room for %d GPU(s) of %s. Try later or with "
-                     "fewer GPUs.",
-                     r->pinned_region, r->gpu_count, type);
+    return eco_error(
+        ECO_INSUFFICIENT_CAPACITY,
+        "Region \"%s\", where the model's filesystem lies, has no room for %d GPU(s) of %s. Try later or with "
+        "fewer GPUs.",
+        r->pinned_region, r->gpu_count, type);
   }
   if (best == 1) {
-    return eco_error(ECO_INSUFFICIENT_CAPACITY,
-                     "%zu regions with %d free GPU(s) of %s each are needed, only 1 has room. Try later, allow more regions, "
-                     "or set allow_single_region.",
-                     want, r->gpu_count, best_type ? best_type : type);
+    return eco_error(
+        ECO_INSUFFICIENT_CAPACITY,
+        "%zu regions with %d free GPU(s) of %s each are needed, only 1 has room. Try later, allow more regions, "
+        "or set allow_single_region.",
+        want, r->gpu_count, best_type ? best_type : type);
   }
   return eco_error(ECO_INSUFFICIENT_CAPACITY,
                    "No%s region has %d free GPU(s) of %s. Try later, or with fewer or other GPUs.",

@@ -1,9 +1,9 @@
 // Where an instance's replicas go: a pure function of what was asked and what is free.
 //
-// Product, section 3: models from Hugging Face, the catalogue or a container get 2 replicas in 2 regions (1 where the caller
-// allows a single region and only one has room); a model on a shared filesystem gets 1 replica in the filesystem's region.
-// Without a GPU type the cheapest one with room for all replicas is taken. Among regions the one with most free GPUs of the
-// type comes first, then by name: the same input always gives the same answer.
+// Product, section 3: models from Hugging Face, the catalogue or a container get 2 replicas in 2 regions (1 where the
+// caller allows a single region and only one has room); a model on a shared filesystem gets 1 replica in the
+// filesystem's region. Without a GPU type the cheapest one with room for all replicas is taken. Among regions the one
+// with most free GPUs of the type comes first, then by name: the same input always gives the same answer.
 #ifndef SCHEDULER_PLACEMENT_H
 #define SCHEDULER_PLACEMENT_H
 
@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "ecolink/status.h"
-#include "limits.h"
+#include "scheduler_limits.h"
 
 typedef struct placement_room {
   const char *region;
@@ -39,9 +39,9 @@ typedef struct placement {
   const char *regions[SCHED_REPLICAS_MAX];
 } placement;
 
-// Refusals: INVALID_REQUEST with param for a region or GPU type that does not exist or contradicts the filesystem's region;
-// INSUFFICIENT_CAPACITY saying what was short.
-ECO_CHECKED eco_status placement_decide(const placement_request *request, const placement_room *rooms, size_t room_count,
-                                        placement *out);
+// Refusals: INVALID_REQUEST with param for a region or GPU type that does not exist or contradicts the filesystem's
+// region; INSUFFICIENT_CAPACITY saying what was short.
+ECO_CHECKED eco_status placement_decide(const placement_request *request, const placement_room *rooms,
+                                        size_t room_count, placement *out);
 
 #endif

@@ -59,7 +59,8 @@ static const engine_preset PRESETS[] = {
     {.name = "infinity",
      .image = "michaelf34/infinity:latest",
      .port = 7997,
-     .args = {"v2", "--host", "{host}", "--port", "{port}", "--url-prefix", "/v1", "--served-model-name", "{model}", NULL},
+     .args = {"v2", "--host", "{host}", "--port", "{port}", "--url-prefix", "/v1", "--served-model-name", "{model}",
+              NULL},
      .weights_from_repo = "--model-id",
      .weights_from_path = "--model-id",
      .revision = "--revision",
@@ -83,8 +84,14 @@ const engine_preset *preset_find(const char *name) {
   return NULL;
 }
 
-const char *preset_names(void) { return "vllm, sglang, tgi, llama.cpp, ollama, tei, infinity, simulator"; }
+const char *preset_names(void) {
+  return "vllm, sglang, tgi, llama.cpp, ollama, tei, infinity, simulator";
+}
 
-size_t preset_count(void) { return sizeof(PRESETS) / sizeof(PRESETS[0]); }
+size_t preset_count(void) {
+  return sizeof(PRESETS) / sizeof(PRESETS[0]);
+}
 
-const engine_preset *preset_at(size_t index) { return index < preset_count() ? &PRESETS[index] : NULL; }
+const engine_preset *preset_at(size_t index) {
+  return index < preset_count() ? &PRESETS[index] : NULL;
+}

@@ -24,7 +24,9 @@ static Ecolink__V1__Money *money(eco_arena *arena, int64_t micros) {
   return m;
 }
 
-const char *instance_key(eco_arena *arena, int64_t id) { return eco_sprintf(arena, "%lld", (long long)id); }
+const char *instance_key(eco_arena *arena, int64_t id) {
+  return eco_sprintf(arena, "%lld", (long long)id);
+}
 
 static Ecolink__V1__Replica *view_replica(eco_arena *arena, const replica_row *r) {
   Ecolink__V1__Replica *out = eco_alloc(arena, sizeof(*out));
@@ -106,7 +108,8 @@ void view_route(eco_arena *arena, const instance_row *inst, int64_t now_us, Ecol
   out->category = (Ecolink__V1__ModelCategory)inst->category;
   out->created_at_us = inst->created_at_us;
   if (inst->status != ST_RUNNING) {
-    out->retry_after_s = retry_after_estimate(inst->startup_began_us ? inst->startup_began_us : inst->created_at_us, now_us);
+    out->retry_after_s =
+        retry_after_estimate(inst->startup_began_us ? inst->startup_began_us : inst->created_at_us, now_us);
   }
   out->replicas = eco_alloc_array(arena, SCHED_REPLICAS_MAX, sizeof(*out->replicas));
   for (int i = 0; i < inst->replica_count; i++) {
@@ -124,7 +127,9 @@ void view_route(eco_arena *arena, const instance_row *inst, int64_t now_us, Ecol
   }
 }
 
-const char *instance_verb(const instance_row *inst) { return instance_status_word(inst->status); }
+const char *instance_verb(const instance_row *inst) {
+  return instance_status_word(inst->status);
+}
 
 static eco_status publish_replica(eco_ctx *ctx, eco_tx *tx, const instance_row *inst, const replica_row *r) {
   Ecolink__V1__ReplicaState state = ECOLINK__V1__REPLICA_STATE__INIT;

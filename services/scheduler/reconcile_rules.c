@@ -29,7 +29,9 @@ __attribute__((format(printf, 4, 5))) static void note(reconcile_plan *plan, con
   va_end(ap);
 }
 
-static bool same_run(const char *a, const char *b) { return *a && strcmp(a, b) == 0; }
+static bool same_run(const char *a, const char *b) {
+  return *a && strcmp(a, b) == 0;
+}
 
 bool replica_crash_loops(const replica_row *r, const int64_t exits_us[REPLICA_EXITS_KEPT]) {
   int64_t newest = 0;
@@ -175,9 +177,9 @@ static driver_action judge_wanted(instance_row *inst, replica_row *r, replica_fa
   const replica_observation *seen = &f->seen;
   if (seen->phase == REPLICA_ABSENT || seen->generation < r->generation) {
     lose_ready(r, seen->phase == REPLICA_ABSENT ? "it does not exist any more" : "it is being replaced", now_us, plan);
-    if (seen->phase == REPLICA_ABSENT && r->status != RS_PENDING) {
+    if (seen->phase == REPLICA_ABSENT) {
       replica_set_status(r, RS_PENDING);
-      replica_set_detail(r, "waiting to be created");
+      replica_set_detail(r, *f->memory.trouble ? f->memory.trouble : "waiting to be created");
     }
     return DO_APPLY;
   }
@@ -213,11 +215,12 @@ static driver_action judge_wanted(instance_row *inst, replica_row *r, replica_fa
       break;
     case REPLICA_EXITED: {
       lose_ready(r, *seen->detail ? seen->detail : "it exited", now_us, plan);
-      if (r->status != RS_BACKOFF) {
-        note(plan, r, "replica.exited", "Replica %d in %s: %s.", r->id, r->region, *seen->detail ? seen->detail : "exited");
+      if (r->status != RS_BACKOFF) {  // once per exit: a countdown in the detail is no news
+        replica_set_status(r, RS_BACKOFF);
+        replica_set_detail(r, *seen->detail ? seen->detail : "exited, waits for its restart");
+        note(plan, r, "replica.exited", "Replica %d in %s: %s.", r->id, r->region,
+             *seen->detail ? seen->detail : "exited");
       }
-      replica_set_status(r, RS_BACKOFF);
-      replica_set_detail(r, *seen->detail ? seen->detail : "exited, waits for its restart");
       follow_progress(inst, r, RANK_STARTING, false, now_us);
       break;
     }
@@ -236,7 +239,8 @@ static driver_action judge_wanted(instance_row *inst, replica_row *r, replica_fa
   return DO_NOTHING;
 }
 
-// A replica that should be gone. It is asked to end only once its uptime is settled, so that the stop itself costs no proof.
+// A replica that should be gone. It is asked to end only once its uptime is settled, so that the stop itself costs no
+// proof.
 static driver_action judge_unwanted(replica_row *r, const replica_facts *f, reconcile_plan *plan) {
   if (f->seen.phase == REPLICA_ABSENT) {
     r->gone = true;
@@ -254,7 +258,8 @@ static driver_action judge_unwanted(replica_row *r, const replica_facts *f, reco
 }
 
 // Restart, one region at a time: the next one goes when no replica that went before is still on its way.
-static void roll_next(instance_row *inst, replica_facts *facts, int64_t watermark_us, int64_t now_us, reconcile_plan *plan) {
+static void roll_next(instance_row *inst, replica_facts *facts, int64_t watermark_us, int64_t now_us,
+                      reconcile_plan *plan) {
   int next = -1;
   for (int i = 0; i < inst->replica_count; i++) {
     replica_row *r = &inst->replicas[i];
@@ -271,7 +276,8 @@ static void roll_next(instance_row *inst, replica_facts *facts, int64_t watermar
   }
   replica_row *r = &inst->replicas[next];
   if (r->interval_started_us) {
-    int64_t proved_us = facts[next].memory.last_ready_us > watermark_us ? facts[next].memory.last_ready_us : watermark_us;
+    int64_t proved_us =
+        facts[next].memory.last_ready_us > watermark_us ? facts[next].memory.last_ready_us : watermark_us;
     proved_us = proved_us > r->interval_started_us ? proved_us : r->interval_started_us;
     effect *e = add_effect(plan, EFFECT_INTERVAL_CLOSE, r, proved_us);
     memcpy(e->run_id, r->interval_run_id, sizeof(e->run_id));
@@ -312,8 +318,8 @@ static void describe(instance_row *inst) {
   if (inst->status == ST_RUNNING && !worst) {
     instance_set_detail(inst, "%d of %d replicas ready", ready, inst->total_replicas);
   } else if (inst->status == ST_RUNNING && worst) {
-    instance_set_detail(inst, "%d of %d replicas ready; replica %d in %s: %.80s", ready, inst->total_replicas, worst->id,
-                        worst->region, worst->detail);
+    instance_set_detail(inst, "%d of %d replicas ready; replica %d in %s: %.80s", ready, inst->total_replicas,
+                        worst->id, worst->region, worst->detail);
   } else if (inst->status == ST_PROVISIONING && worst) {
     instance_set_detail(inst, "%sreplica %d in %s: %.80s", inst->running_at_us ? "recovering; " : "", worst->id,
                         worst->region, worst->detail);

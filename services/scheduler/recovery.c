@@ -1,5 +1,5 @@
-// Undoing launches that have no definite answer: at once by the launch itself, later by the timer, after a restart by whoever
-// holds the lease. CloseHold comes first: it also bars a PlaceHold that is still on its way.
+// Undoing launches that have no definite answer: at once by the launch itself, later by the timer, after a restart by
+// whoever holds the lease. CloseHold comes first: it also bars a PlaceHold that is still on its way.
 #include <string.h>
 
 #include "ecolink/clock.h"
@@ -17,6 +17,7 @@ static eco_status discard(eco_ctx *ctx, eco_tx *tx, int64_t id, eco_status answe
   if (strcmp(inst.launch_state, "open") != 0 && strcmp(inst.launch_state, "closing") != 0) {
     return eco_success();
   }
+  ECO_TRY(store_rooms_lock(tx));
   for (int k = 0; k < inst.replica_count; k++) {
     replica_row *r = &inst.replicas[k];
     if (r->reserved) {
@@ -82,7 +83,8 @@ eco_status launch_undo(eco_ctx *ctx, int64_t id) {
   ECO_TRY(eco_rpc_call(ctx, "billing.CloseHold", &ask.base, &ecolink__v1__close_hold_response__descriptor,
                        SCHED_CLOSE_HOLD_TIMEOUT_MS, &answer));
   ECO_CRASH_POINT("scheduler.launch.hold_closed");
-  return launch_discard(ctx, id, eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "The launch did not complete: launch again."));
+  return launch_discard(ctx, id,
+                        eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "The launch did not complete: launch again."));
 }
 
 eco_status launch_recover(eco_ctx *ctx) {

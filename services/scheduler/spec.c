@@ -19,8 +19,9 @@ static eco_status open_sealed(eco_arena *arena, const Ecolink__V1__Sealed *seale
   }
   char *plain = NULL;
   size_t len = 0;
-  ECO_TRY(eco_context(eco_unseal(&app.seal_public, &app.seal_secret, sealed->box.data, sealed->box.len, arena, &plain, &len),
-                      "%s", what));
+  ECO_TRY(eco_context(
+      eco_unseal(&app.seal_public, &app.seal_secret, sealed->box.data, sealed->box.len, arena, &plain, &len), "%s",
+      what));
   *out = plain;
   return eco_success();
 }
@@ -44,8 +45,9 @@ static eco_status build_env(eco_arena *arena, const Ecolink__V1__LaunchRequest *
   return eco_success();
 }
 
-eco_status spec_build(eco_arena *arena, const Ecolink__V1__LaunchRequest *r, const Ecolink__V1__AcquireModelResponse *acquired,
-                      const instance_row *inst, const replica_row *replica, bool open_secrets, replica_spec *out) {
+eco_status spec_build(eco_arena *arena, const Ecolink__V1__LaunchRequest *r,
+                      const Ecolink__V1__AcquireModelResponse *acquired, const instance_row *inst,
+                      const replica_row *replica, bool open_secrets, replica_spec *out) {
   launch_config config;
   ECO_TRY(launch_validate(r, inst->startup_deadline_s, inst->drain_s, &config));
   static const Ecolink__V1__Model no_model = ECOLINK__V1__MODEL__INIT;
@@ -74,7 +76,8 @@ eco_status spec_build(eco_arena *arena, const Ecolink__V1__LaunchRequest *r, con
   return open_sealed(arena, model->hf_token, open_secrets, "the model's Hugging Face token", &out->hf_token);
 }
 
-eco_status spec_load(eco_tx *tx, eco_arena *arena, const instance_row *inst, const replica_row *replica, replica_spec *out) {
+eco_status spec_load(eco_tx *tx, eco_arena *arena, const instance_row *inst, const replica_row *replica,
+                     replica_spec *out) {
   instance_blobs blobs;
   ECO_TRY(store_instance_blobs(tx, arena, inst->id, &blobs));
   Ecolink__V1__LaunchRequest *request =

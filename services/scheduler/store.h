@@ -1,4 +1,5 @@
-// The scheduler's SQL. Every function runs in the caller's transaction and commits nothing; strings it returns are in the arena.
+// The scheduler's SQL. Every function runs in the caller's transaction and commits nothing; strings it returns are in
+// the arena.
 #ifndef SCHEDULER_STORE_H
 #define SCHEDULER_STORE_H
 
@@ -16,21 +17,24 @@ typedef struct instance_blobs {
   size_t model_len;
 } instance_blobs;
 
-// Inserts the instance (version 1, launch_state open) and its replicas; sets inst->id. The launch's deadline is answer_ms
-// from now by the database's clock.
-ECO_CHECKED eco_status store_instance_insert(eco_tx *tx, instance_row *inst, const instance_blobs *blobs, int answer_ms);
-// NOT_FOUND when there is none. With STORE_LOCK the row is locked: all changes of an instance and its replicas go through it.
-ECO_CHECKED eco_status store_instance_load(eco_tx *tx, eco_arena *arena, int64_t id, store_lock lock, instance_row *out);
+// Inserts the instance (version 1, launch_state open) and its replicas; sets inst->id. The launch's deadline is
+// answer_ms from now by the database's clock.
+ECO_CHECKED eco_status store_instance_insert(eco_tx *tx, instance_row *inst, const instance_blobs *blobs,
+                                             int answer_ms);
+// NOT_FOUND when there is none. With STORE_LOCK the row is locked: all changes of an instance and its replicas go
+// through it.
+ECO_CHECKED eco_status store_instance_load(eco_tx *tx, eco_arena *arena, int64_t id, store_lock lock,
+                                           instance_row *out);
 // Writes the row with version + 1.
 ECO_CHECKED eco_status store_instance_save(eco_tx *tx, instance_row *inst);
 ECO_CHECKED eco_status store_instance_blobs(eco_tx *tx, eco_arena *arena, int64_t id, instance_blobs *out);
 ECO_CHECKED eco_status store_instance_set_model(eco_tx *tx, int64_t id, const uint8_t *model, size_t len);
 // Visible instances of an account, newest first, below `before` (0: from the newest); status 0: all.
-ECO_CHECKED eco_status store_instance_list(eco_tx *tx, eco_arena *arena, const char *account_id, int64_t before, int status,
-                                           int limit, instance_row **out, size_t *count);
+ECO_CHECKED eco_status store_instance_list(eco_tx *tx, eco_arena *arena, const char *account_id, int64_t before,
+                                           int status, int limit, instance_row **out, size_t *count);
 // Everything, ascending in the bytewise order of the decimal id, for snapshots.
-ECO_CHECKED eco_status store_instance_page(eco_tx *tx, eco_arena *arena, const char *after_id, int limit, instance_row **out,
-                                           size_t *count);
+ECO_CHECKED eco_status store_instance_page(eco_tx *tx, eco_arena *arena, const char *after_id, int limit,
+                                           instance_row **out, size_t *count);
 // Instances that have a route.
 ECO_CHECKED eco_status store_instance_routed(eco_tx *tx, eco_arena *arena, instance_row **out, size_t *count);
 // Instances with a replica in the region that is not gone, their launch answered.
@@ -57,8 +61,8 @@ ECO_CHECKED eco_status store_replica_page(eco_tx *tx, eco_arena *arena, const ch
                                           replica_state_row **out, size_t *count);
 
 // ---- the owner's events (store_replica.c) ----
-ECO_CHECKED eco_status store_event_append(eco_tx *tx, instance_row *inst, int64_t now_us, const char *type, int replica_id,
-                                          const char *message);
+ECO_CHECKED eco_status store_event_append(eco_tx *tx, instance_row *inst, int64_t now_us, const char *type,
+                                          int replica_id, const char *message);
 typedef struct event_row {
   int64_t seq;
   const char *type;
@@ -94,6 +98,8 @@ typedef struct gpu_type_row {
 } gpu_type_row;
 
 ECO_CHECKED eco_status store_rooms(eco_tx *tx, eco_arena *arena, store_lock lock, placement_room **out, size_t *count);
+// Locks every counter, always in the same order: before touching more than one.
+ECO_CHECKED eco_status store_rooms_lock(eco_tx *tx);
 // Takes or (negative) returns GPUs; the row must have been locked or is locked by this.
 ECO_CHECKED eco_status store_room_reserve(eco_tx *tx, const char *region, const char *gpu_type, int gpus);
 ECO_CHECKED eco_status store_region_put(eco_tx *tx, const region_row *region, int64_t now_us);
@@ -102,21 +108,24 @@ ECO_CHECKED eco_status store_rooms_drop_others(eco_tx *tx, const char *region, c
 ECO_CHECKED eco_status store_region_get(eco_tx *tx, eco_arena *arena, const char *name, region_row *out);  // NOT_FOUND
 ECO_CHECKED eco_status store_region_list(eco_tx *tx, eco_arena *arena, const char *after, int limit, region_row **out,
                                          size_t *count);
-ECO_CHECKED eco_status store_region_rooms(eco_tx *tx, eco_arena *arena, const char *region, room_row **out, size_t *count);
+ECO_CHECKED eco_status store_region_rooms(eco_tx *tx, eco_arena *arena, const char *region, room_row **out,
+                                          size_t *count);
 // IN_USE while replicas or evidence refer to it.
 ECO_CHECKED eco_status store_region_delete(eco_tx *tx, const char *name);
 ECO_CHECKED eco_status store_region_seen(eco_tx *tx, const char *name);
 ECO_CHECKED eco_status store_region_watermark(eco_tx *tx, const char *name, int64_t observed_until_us);
 ECO_CHECKED eco_status store_gpu_type_put(eco_tx *tx, const gpu_type_row *type, int64_t now_us);
 ECO_CHECKED eco_status store_gpu_type_get(eco_tx *tx, eco_arena *arena, const char *name, gpu_type_row *out);
-ECO_CHECKED eco_status store_gpu_type_list(eco_tx *tx, eco_arena *arena, const char *after, int limit, gpu_type_row **out,
-                                           size_t *count);
+ECO_CHECKED eco_status store_gpu_type_list(eco_tx *tx, eco_arena *arena, const char *after, int limit,
+                                           gpu_type_row **out, size_t *count);
 // Deletes it, or retires it when something still refers to it.
 ECO_CHECKED eco_status store_gpu_type_delete(eco_tx *tx, const char *name);
 
 // ---- the meter (store_meter.c) ----
-ECO_CHECKED eco_status store_run_seen(eco_tx *tx, int64_t instance_id, const replica_row *r, const char *run_id, int64_t at_us);
-ECO_CHECKED eco_status store_run_ended(eco_tx *tx, int64_t instance_id, int replica_id, const char *run_id, int64_t at_us);
+ECO_CHECKED eco_status store_run_seen(eco_tx *tx, int64_t instance_id, const replica_row *r, const char *run_id,
+                                      int64_t at_us);
+ECO_CHECKED eco_status store_run_ended(eco_tx *tx, int64_t instance_id, int replica_id, const char *run_id,
+                                       int64_t at_us);
 ECO_CHECKED eco_status store_interval_open(eco_tx *tx, int64_t instance_id, const replica_row *r, const char *run_id,
                                            int64_t at_us);
 ECO_CHECKED eco_status store_interval_close(eco_tx *tx, int64_t instance_id, int replica_id, int64_t at_us);

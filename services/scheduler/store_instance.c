@@ -4,34 +4,40 @@
 
 #include "store.h"
 
-#define INSTANCE_COLUMNS                                                                                                  \
-  "id, version, account_id, name, served_name, model_id, platform_model, category, status, status_detail,"                \
-  " termination_reason, launch_state, idem_scope, openai_compatible, custom_api_path, engine, image, health_path,"        \
-  " lists_models, gpu_type, gpu_count, total_replicas, hourly_rate_micros, startup_deadline_s, drain_s, generation,"      \
-  " startup_began_us, progress_at_us, hold_cycle, hold_amount_micros, hold_expires_at_us, event_count, created_at_us,"    \
+#define INSTANCE_COLUMNS                                                                                               \
+  "id, version, account_id, name, served_name, model_id, platform_model, category, status, status_detail,"             \
+  " termination_reason, launch_state, idem_scope, openai_compatible, custom_api_path, engine, image, health_path,"     \
+  " lists_models, gpu_type, gpu_count, total_replicas, hourly_rate_micros, startup_deadline_s, drain_s, generation,"   \
+  " startup_began_us, progress_at_us, hold_cycle, hold_amount_micros, hold_expires_at_us, event_count, created_at_us," \
   " running_at_us, stop_requested_at_us, charge_end_us, stopped_at_us"
 
 static const char SQL_INSERT[] =
     "INSERT INTO instances (version, account_id, name, served_name, model_id, platform_model, category, status,"
     " status_detail, launch_state, launch_deadline, idem_scope, openai_compatible, custom_api_path, engine, image,"
-    " health_path, lists_models, gpu_type, gpu_count, total_replicas, hourly_rate_micros, startup_deadline_s, drain_s, spec,"
+    " health_path, lists_models, gpu_type, gpu_count, total_replicas, hourly_rate_micros, startup_deadline_s, drain_s, "
+    "spec,"
     " model, created_at_us) VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, 'open',"
-    " clock_timestamp() + $9::bigint * interval '1 millisecond', $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,"
+    " clock_timestamp() + $9::bigint * interval '1 millisecond', $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, "
+    "$20, $21,"
     " $22, $23, $24, $25) RETURNING id";
 static const char SQL_LOAD[] = "SELECT " INSTANCE_COLUMNS " FROM instances WHERE id = $1";
 static const char SQL_LOAD_LOCKED[] = "SELECT " INSTANCE_COLUMNS " FROM instances WHERE id = $1 FOR UPDATE";
 static const char SQL_SAVE[] =
     "UPDATE instances SET version = version + 1, status = $2, status_detail = $3, termination_reason = $4,"
-    " launch_state = $5, idem_scope = $6, generation = $7, startup_began_us = $8, progress_at_us = $9, hold_cycle = $10,"
-    " hold_amount_micros = $11, hold_expires_at_us = $12, event_count = $13, running_at_us = $14, stop_requested_at_us = $15,"
+    " launch_state = $5, idem_scope = $6, generation = $7, startup_began_us = $8, progress_at_us = $9, hold_cycle = "
+    "$10,"
+    " hold_amount_micros = $11, hold_expires_at_us = $12, event_count = $13, running_at_us = $14, stop_requested_at_us "
+    "= $15,"
     " charge_end_us = $16, stopped_at_us = $17 WHERE id = $1 RETURNING version";
 static const char SQL_BLOBS[] = "SELECT spec, model FROM instances WHERE id = $1";
 static const char SQL_SET_MODEL[] = "UPDATE instances SET model = $2 WHERE id = $1";
-static const char SQL_LIST[] = "SELECT " INSTANCE_COLUMNS
-                               " FROM instances WHERE account_id = $1 AND launch_state = 'done' AND ($2 = 0::bigint OR id < $2)"
-                               " AND ($3 = 0::int OR status = $3) ORDER BY id DESC LIMIT $4";
-static const char SQL_PAGE[] = "SELECT " INSTANCE_COLUMNS
-                               " FROM instances WHERE id::text COLLATE \"C\" > $1 ORDER BY id::text COLLATE \"C\" LIMIT $2";
+static const char SQL_LIST[] =
+    "SELECT " INSTANCE_COLUMNS
+    " FROM instances WHERE account_id = $1 AND launch_state = 'done' AND ($2 = 0::bigint OR id < $2)"
+    " AND ($3 = 0::int OR status = $3) ORDER BY id DESC LIMIT $4";
+static const char SQL_PAGE[] =
+    "SELECT " INSTANCE_COLUMNS
+    " FROM instances WHERE id::text COLLATE \"C\" > $1 ORDER BY id::text COLLATE \"C\" LIMIT $2";
 static const char SQL_ROUTED[] = "SELECT " INSTANCE_COLUMNS " FROM instances WHERE status IN (1, 2, 3) ORDER BY id";
 static const char SQL_IN_REGION[] =
     "SELECT " INSTANCE_COLUMNS
@@ -39,10 +45,12 @@ static const char SQL_IN_REGION[] =
     " (SELECT 1 FROM replicas r WHERE r.instance_id = i.id AND r.region = $1 AND NOT r.gone) ORDER BY id";
 static const char SQL_HIGHEST[] = "SELECT coalesce(max(id), 0) FROM instances";
 static const char SQL_OVERDUE[] =
-    "SELECT id FROM instances WHERE launch_state = 'closing' OR (launch_state = 'open' AND launch_deadline < clock_timestamp())"
+    "SELECT id FROM instances WHERE launch_state = 'closing' OR (launch_state = 'open' AND launch_deadline < "
+    "clock_timestamp())"
     " ORDER BY id LIMIT 100";
 static const char SQL_CLAIM[] =
-    "UPDATE instances SET launch_state = 'closing' WHERE id = $1 AND launch_state IN ('open', 'closing') AND status = 1";
+    "UPDATE instances SET launch_state = 'closing' WHERE id = $1 AND launch_state IN ('open', 'closing') AND status = "
+    "1";
 
 eco_status store_instance_insert(eco_tx *tx, instance_row *i, const instance_blobs *blobs, int answer_ms) {
   eco_rows *rows = NULL;
@@ -52,10 +60,10 @@ eco_status store_instance_insert(eco_tx *tx, instance_row *i, const instance_blo
                  eco_p_str(i->platform_model), eco_p_i64(i->category), eco_p_i64(i->status), eco_p_str(i->detail),
                  eco_p_i64(answer_ms), eco_p_str(i->idem_scope), eco_p_bool(i->openai_compatible),
                  eco_p_str(i->custom_api_path), eco_p_str(i->engine), eco_p_str(i->image), eco_p_str(i->health_path),
-                 eco_p_bool(i->lists_models), eco_p_str(i->gpu_type), eco_p_i64(i->gpu_count), eco_p_i64(i->total_replicas),
-                 eco_p_i64(i->hourly_rate_micros), eco_p_i64(i->startup_deadline_s), eco_p_i64(i->drain_s),
-                 eco_p_bytes(blobs->spec, blobs->spec_len), eco_p_bytes(blobs->model, blobs->model_len),
-                 eco_p_i64(i->created_at_us))));
+                 eco_p_bool(i->lists_models), eco_p_str(i->gpu_type), eco_p_i64(i->gpu_count),
+                 eco_p_i64(i->total_replicas), eco_p_i64(i->hourly_rate_micros), eco_p_i64(i->startup_deadline_s),
+                 eco_p_i64(i->drain_s), eco_p_bytes(blobs->spec, blobs->spec_len),
+                 eco_p_bytes(blobs->model, blobs->model_len), eco_p_i64(i->created_at_us))));
   i->id = eco_row_i64(rows, 0, 0);
   i->version = 1;
   for (int k = 0; k < i->replica_count; k++) {
@@ -127,13 +135,14 @@ eco_status store_instance_load(eco_tx *tx, eco_arena *arena, int64_t id, store_l
 
 eco_status store_instance_save(eco_tx *tx, instance_row *i) {
   eco_rows *rows = NULL;
-  ECO_TRY(eco_tx_exec(tx, SQL_SAVE, &rows,
-                      ECO_PARAMS(eco_p_i64(i->id), eco_p_i64(i->status), eco_p_str(i->detail), eco_p_i64(i->reason),
-                                 eco_p_str(i->launch_state), eco_p_str(i->idem_scope), eco_p_i64(i->generation),
-                                 eco_p_i64(i->startup_began_us), eco_p_i64(i->progress_at_us), eco_p_i64(i->hold_cycle),
-                                 eco_p_i64(i->hold_amount_micros), eco_p_i64(i->hold_expires_at_us),
-                                 eco_p_i64(i->event_count), eco_p_i64(i->running_at_us), eco_p_i64(i->stop_requested_at_us),
-                                 eco_p_i64(i->charge_end_us), eco_p_i64(i->stopped_at_us))));
+  ECO_TRY(
+      eco_tx_exec(tx, SQL_SAVE, &rows,
+                  ECO_PARAMS(eco_p_i64(i->id), eco_p_i64(i->status), eco_p_str(i->detail), eco_p_i64(i->reason),
+                             eco_p_str(i->launch_state), eco_p_str(i->idem_scope), eco_p_i64(i->generation),
+                             eco_p_i64(i->startup_began_us), eco_p_i64(i->progress_at_us), eco_p_i64(i->hold_cycle),
+                             eco_p_i64(i->hold_amount_micros), eco_p_i64(i->hold_expires_at_us),
+                             eco_p_i64(i->event_count), eco_p_i64(i->running_at_us), eco_p_i64(i->stop_requested_at_us),
+                             eco_p_i64(i->charge_end_us), eco_p_i64(i->stopped_at_us))));
   if (eco_rows_count(rows) != 1) {
     return eco_error(ECO_INTERNAL, "Instance %lld is gone.", (long long)i->id);
   }
@@ -161,8 +170,8 @@ eco_status store_instance_set_model(eco_tx *tx, int64_t id, const uint8_t *model
   return eco_tx_exec(tx, SQL_SET_MODEL, NULL, ECO_PARAMS(eco_p_i64(id), eco_p_bytes(model, len)));
 }
 
-eco_status store_instance_list(eco_tx *tx, eco_arena *arena, const char *account_id, int64_t before, int status, int limit,
-                               instance_row **out, size_t *count) {
+eco_status store_instance_list(eco_tx *tx, eco_arena *arena, const char *account_id, int64_t before, int status,
+                               int limit, instance_row **out, size_t *count) {
   eco_rows *rows = NULL;
   ECO_TRY(eco_tx_exec(tx, SQL_LIST, &rows,
                       ECO_PARAMS(eco_p_str(account_id), eco_p_i64(before), eco_p_i64(status), eco_p_i64(limit))));
@@ -182,7 +191,8 @@ eco_status store_instance_routed(eco_tx *tx, eco_arena *arena, instance_row **ou
   return read_rows(tx, arena, rows, out, count);
 }
 
-eco_status store_instance_in_region(eco_tx *tx, eco_arena *arena, const char *region, instance_row **out, size_t *count) {
+eco_status store_instance_in_region(eco_tx *tx, eco_arena *arena, const char *region, instance_row **out,
+                                    size_t *count) {
   eco_rows *rows = NULL;
   ECO_TRY(eco_tx_exec(tx, SQL_IN_REGION, &rows, ECO_PARAMS(eco_p_str(region))));
   return read_rows(tx, arena, rows, out, count);

@@ -5,7 +5,8 @@ static const char SQL_RUN_SEEN[] =
     "INSERT INTO replica_runs (instance_id, replica_id, run_id, region, first_seen_us) VALUES ($1, $2, $3, $4, $5)"
     " ON CONFLICT DO NOTHING";
 static const char SQL_RUN_ENDED[] =
-    "UPDATE replica_runs SET ended_at_us = $4 WHERE instance_id = $1 AND replica_id = $2 AND run_id = $3 AND ended_at_us = 0";
+    "UPDATE replica_runs SET ended_at_us = $4 WHERE instance_id = $1 AND replica_id = $2 AND run_id = $3 AND "
+    "ended_at_us = 0";
 static const char SQL_OPEN[] =
     "INSERT INTO ready_intervals (instance_id, replica_id, started_at_us, run_id, region) VALUES ($1, $2, $3, $4, $5)";
 static const char SQL_CLOSE[] =
@@ -20,21 +21,21 @@ static const char SQL_WATERMARK[] =
     "  SELECT region FROM ready_intervals WHERE instance_id = $1 AND ended_at_us = 0)";
 
 eco_status store_run_seen(eco_tx *tx, int64_t instance_id, const replica_row *r, const char *run_id, int64_t at_us) {
-  return eco_tx_exec(tx, SQL_RUN_SEEN, NULL,
-                     ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(r->id), eco_p_str(run_id), eco_p_str(r->region),
-                                eco_p_i64(at_us)));
+  return eco_tx_exec(
+      tx, SQL_RUN_SEEN, NULL,
+      ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(r->id), eco_p_str(run_id), eco_p_str(r->region), eco_p_i64(at_us)));
 }
 
 eco_status store_run_ended(eco_tx *tx, int64_t instance_id, int replica_id, const char *run_id, int64_t at_us) {
-  return eco_tx_exec(
-      tx, SQL_RUN_ENDED, NULL,
-      ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(replica_id), eco_p_str(run_id), eco_p_i64(at_us)));
+  return eco_tx_exec(tx, SQL_RUN_ENDED, NULL,
+                     ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(replica_id), eco_p_str(run_id), eco_p_i64(at_us)));
 }
 
-eco_status store_interval_open(eco_tx *tx, int64_t instance_id, const replica_row *r, const char *run_id, int64_t at_us) {
-  return eco_tx_exec(tx, SQL_OPEN, NULL,
-                     ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(r->id), eco_p_i64(at_us), eco_p_str(run_id),
-                                eco_p_str(r->region)));
+eco_status store_interval_open(eco_tx *tx, int64_t instance_id, const replica_row *r, const char *run_id,
+                               int64_t at_us) {
+  return eco_tx_exec(
+      tx, SQL_OPEN, NULL,
+      ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(r->id), eco_p_i64(at_us), eco_p_str(run_id), eco_p_str(r->region)));
 }
 
 eco_status store_interval_close(eco_tx *tx, int64_t instance_id, int replica_id, int64_t at_us) {

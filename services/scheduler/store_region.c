@@ -25,8 +25,8 @@ static const char SQL_ROOM_DROP[] = "DELETE FROM gpu_rooms WHERE region = $1 AND
 static const char SQL_ROOM_NAMES[] = "SELECT gpu_type FROM gpu_rooms WHERE region = $1";
 #define REGION_COLUMNS "r.name, r.driver, r.cordoned, " UNREACHABLE ", r.observed_until_us"
 static const char SQL_REGION_GET[] = "SELECT " REGION_COLUMNS " FROM regions r WHERE r.name = $1";
-static const char SQL_REGION_LIST[] = "SELECT " REGION_COLUMNS
-                                      " FROM regions r WHERE r.name COLLATE \"C\" > $1 ORDER BY r.name COLLATE \"C\" LIMIT $2";
+static const char SQL_REGION_LIST[] =
+    "SELECT " REGION_COLUMNS " FROM regions r WHERE r.name COLLATE \"C\" > $1 ORDER BY r.name COLLATE \"C\" LIMIT $2";
 static const char SQL_REGION_ROOMS[] =
     "SELECT region, gpu_type, total, reserved FROM gpu_rooms WHERE region = $1 ORDER BY gpu_type";
 static const char SQL_REGION_ROOMS_DELETE[] = "DELETE FROM gpu_rooms WHERE region = $1 AND reserved = 0";
@@ -35,7 +35,8 @@ static const char SQL_SEEN[] = "UPDATE regions SET last_seen_at = clock_timestam
 static const char SQL_WATERMARK[] =
     "UPDATE regions SET observed_until_us = greatest(observed_until_us, $2) WHERE name = $1";
 static const char SQL_TYPE_PUT[] =
-    "INSERT INTO gpu_types (name, description, memory_gb, hourly_rate_micros, created_at_us) VALUES ($1, $2, $3, $4, $5)"
+    "INSERT INTO gpu_types (name, description, memory_gb, hourly_rate_micros, created_at_us) VALUES ($1, $2, $3, $4, "
+    "$5)"
     " ON CONFLICT (name) DO UPDATE SET description = excluded.description, memory_gb = excluded.memory_gb,"
     " hourly_rate_micros = excluded.hourly_rate_micros, retired = false";
 #define TYPE_COLUMNS "name, description, memory_gb, hourly_rate_micros, retired"
@@ -45,10 +46,14 @@ static const char SQL_TYPE_LIST[] =
 static const char SQL_TYPE_DELETE[] = "DELETE FROM gpu_types WHERE name = $1";
 static const char SQL_TYPE_RETIRE[] = "UPDATE gpu_types SET retired = true WHERE name = $1";
 
+eco_status store_rooms_lock(eco_tx *tx) {
+  return eco_tx_exec(tx, SQL_LOCK_ROOMS, NULL, ECO_NO_PARAMS);
+}
+
 eco_status store_rooms(eco_tx *tx, eco_arena *arena, store_lock lock, placement_room **out, size_t *count) {
   eco_rows *rows = NULL;
   if (lock == STORE_LOCK) {
-    ECO_TRY(eco_tx_exec(tx, SQL_LOCK_ROOMS, NULL, ECO_NO_PARAMS));
+    ECO_TRY(store_rooms_lock(tx));
   }
   ECO_TRY(eco_tx_exec(tx, SQL_ROOMS, &rows, ECO_PARAMS(eco_p_i64(SCHED_ROOMS_MAX))));
   *count = eco_rows_count(rows);
@@ -74,9 +79,9 @@ eco_status store_room_reserve(eco_tx *tx, const char *region, const char *gpu_ty
 }
 
 eco_status store_region_put(eco_tx *tx, const region_row *region, int64_t now_us) {
-  return eco_tx_exec(tx, SQL_REGION_PUT, NULL,
-                     ECO_PARAMS(eco_p_str(region->name), eco_p_str(region->driver), eco_p_bool(region->cordoned),
-                                eco_p_i64(now_us)));
+  return eco_tx_exec(
+      tx, SQL_REGION_PUT, NULL,
+      ECO_PARAMS(eco_p_str(region->name), eco_p_str(region->driver), eco_p_bool(region->cordoned), eco_p_i64(now_us)));
 }
 
 eco_status store_room_put(eco_tx *tx, const char *region, const char *gpu_type, int total) {
@@ -122,7 +127,8 @@ eco_status store_region_get(eco_tx *tx, eco_arena *arena, const char *name, regi
   return eco_success();
 }
 
-eco_status store_region_list(eco_tx *tx, eco_arena *arena, const char *after, int limit, region_row **out, size_t *count) {
+eco_status store_region_list(eco_tx *tx, eco_arena *arena, const char *after, int limit, region_row **out,
+                             size_t *count) {
   eco_rows *rows = NULL;
   ECO_TRY(eco_tx_exec(tx, SQL_REGION_LIST, &rows, ECO_PARAMS(eco_p_str(after), eco_p_i64(limit))));
   *count = eco_rows_count(rows);

@@ -4,19 +4,20 @@
 
 #include "store.h"
 
-#define REPLICA_COLUMNS                                                                                                    \
-  "r.instance_id, r.id, r.region, r.version, r.status, r.status_detail, r.generation, r.rolled, r.attempts,"               \
-  " r.crash_looping, r.run_id, r.host, r.port, r.restarts, r.ready, r.ready_changed_us, r.steady_at_us,"                   \
+#define REPLICA_COLUMNS                                                                                      \
+  "r.instance_id, r.id, r.region, r.version, r.status, r.status_detail, r.generation, r.rolled, r.attempts," \
+  " r.crash_looping, r.run_id, r.host, r.port, r.restarts, r.ready, r.ready_changed_us, r.steady_at_us,"     \
   " r.attempt_began_us, r.best_phase, r.reserved, r.gone, v.started_at_us, v.run_id"
-#define REPLICA_FROM                                                                                                       \
-  " FROM replicas r LEFT JOIN ready_intervals v ON v.instance_id = r.instance_id AND v.replica_id = r.id"                  \
+#define REPLICA_FROM                                                                                      \
+  " FROM replicas r LEFT JOIN ready_intervals v ON v.instance_id = r.instance_id AND v.replica_id = r.id" \
   " AND v.ended_at_us = 0"
 
 static const char SQL_INSERT[] =
     "INSERT INTO replicas (instance_id, id, version, region, status, status_detail, reserved)"
     " VALUES ($1, $2, 1, $3, $4, $5, $6)";
 static const char SQL_SAVE[] =
-    "UPDATE replicas SET version = version + 1, status = $3, status_detail = $4, generation = $5, rolled = $6, attempts = $7,"
+    "UPDATE replicas SET version = version + 1, status = $3, status_detail = $4, generation = $5, rolled = $6, "
+    "attempts = $7,"
     " crash_looping = $8, run_id = $9, host = $10, port = $11, restarts = $12, ready = $13, ready_changed_us = $14,"
     " steady_at_us = $15, attempt_began_us = $16, best_phase = $17, reserved = $18, gone = $19"
     " WHERE instance_id = $1 AND id = $2 RETURNING version";
@@ -41,13 +42,14 @@ eco_status store_replica_insert(eco_tx *tx, int64_t instance_id, const replica_r
 
 eco_status store_replica_save(eco_tx *tx, int64_t instance_id, replica_row *r) {
   eco_rows *rows = NULL;
-  ECO_TRY(eco_tx_exec(
-      tx, SQL_SAVE, &rows,
-      ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(r->id), eco_p_i64(r->status), eco_p_str(r->detail),
-                 eco_p_i64(r->generation), eco_p_i64(r->rolled), eco_p_i64(r->attempts), eco_p_bool(r->crash_looping),
-                 eco_p_str(r->run_id), eco_p_str(r->host), eco_p_i64(r->port), eco_p_i64(r->restarts), eco_p_bool(r->ready),
-                 eco_p_i64(r->ready_changed_us), eco_p_i64(r->steady_at_us), eco_p_i64(r->attempt_began_us),
-                 eco_p_i64(r->best_phase), eco_p_bool(r->reserved), eco_p_bool(r->gone))));
+  ECO_TRY(
+      eco_tx_exec(tx, SQL_SAVE, &rows,
+                  ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(r->id), eco_p_i64(r->status), eco_p_str(r->detail),
+                             eco_p_i64(r->generation), eco_p_i64(r->rolled), eco_p_i64(r->attempts),
+                             eco_p_bool(r->crash_looping), eco_p_str(r->run_id), eco_p_str(r->host), eco_p_i64(r->port),
+                             eco_p_i64(r->restarts), eco_p_bool(r->ready), eco_p_i64(r->ready_changed_us),
+                             eco_p_i64(r->steady_at_us), eco_p_i64(r->attempt_began_us), eco_p_i64(r->best_phase),
+                             eco_p_bool(r->reserved), eco_p_bool(r->gone))));
   if (eco_rows_count(rows) != 1) {
     return eco_error(ECO_INTERNAL, "Replica %d of instance %lld is gone.", r->id, (long long)instance_id);
   }
@@ -153,8 +155,8 @@ eco_status store_event_append(eco_tx *tx, instance_row *inst, int64_t now_us, co
                                 eco_p_i64(now_us)));
 }
 
-eco_status store_event_list(eco_tx *tx, eco_arena *arena, int64_t instance_id, int64_t after, int limit, event_row **out,
-                            size_t *count) {
+eco_status store_event_list(eco_tx *tx, eco_arena *arena, int64_t instance_id, int64_t after, int limit,
+                            event_row **out, size_t *count) {
   eco_rows *rows = NULL;
   ECO_TRY(eco_tx_exec(tx, SQL_EVENTS, &rows, ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(after), eco_p_i64(limit))));
   *count = eco_rows_count(rows);

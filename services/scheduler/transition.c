@@ -95,7 +95,8 @@ static const char *reason_words(termination_reason reason) {
   }
 }
 
-lifecycle_action transition_apply(instance_row *inst, lifecycle_event event, termination_reason reason, int64_t now_us) {
+lifecycle_action transition_apply(instance_row *inst, lifecycle_event event, termination_reason reason,
+                                  int64_t now_us) {
   lifecycle_step step = lifecycle_next(inst->status, event);
   switch (step.action) {
     case ACT_NONE:
@@ -108,7 +109,8 @@ lifecycle_action transition_apply(instance_row *inst, lifecycle_event event, ter
       for (int i = 0; i < inst->replica_count; i++) {
         inst->replicas[i].attempt_began_us = now_us;
       }
-      instance_set_detail(inst, "accepted, starting %d replica%s", inst->total_replicas, inst->total_replicas == 1 ? "" : "s");
+      instance_set_detail(inst, "accepted, starting %d replica%s", inst->total_replicas,
+                          inst->total_replicas == 1 ? "" : "s");
       break;
     case ACT_DISCARD:
       snprintf(inst->launch_state, sizeof(inst->launch_state), "discarded");

@@ -1,4 +1,5 @@
-// Applies a step of the lifecycle table to a row: status, times, what the owner reads. Pure: it changes the struct alone.
+// Applies a step of the lifecycle table to a row: status, times, what the owner reads. Pure: it changes the struct
+// alone.
 #ifndef SCHEDULER_TRANSITION_H
 #define SCHEDULER_TRANSITION_H
 

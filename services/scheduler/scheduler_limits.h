@@ -5,13 +5,13 @@
 #include <stdint.h>
 
 enum {
-  SCHED_NAME_MAX = 128,            // product: names are at most 128 characters
-  SCHED_REGION_MAX = 64,           // also a Kubernetes label value (63)
+  SCHED_NAME_MAX = 128,   // product: names are at most 128 characters
+  SCHED_REGION_MAX = 64,  // also a Kubernetes label value (63)
   SCHED_GPU_TYPE_MAX = 64,
-  SCHED_REPLICAS_MAX = 2,          // 2 in 2 regions, or 1 pinned
+  SCHED_REPLICAS_MAX = 2,  // 2 in 2 regions, or 1 pinned
   SCHED_WANTED_REGIONS_MAX = 16,
-  SCHED_REGIONS_MAX = 128,         // regions of one installation
-  SCHED_ROOMS_MAX = 2048,          // (region, GPU type) pairs looked at by one placement
+  SCHED_REGIONS_MAX = 128,  // regions of one installation
+  SCHED_ROOMS_MAX = 2048,   // (region, GPU type) pairs looked at by one placement
   SCHED_GPUS_PER_REPLICA_MAX = 64,
   SCHED_ARGS_MAX = 256,
   SCHED_ARG_BYTES_MAX = 4096,
@@ -27,17 +27,17 @@ enum {
   SCHED_LAUNCH_ANSWER_MS = 10000,  // design: no definite answer within 10 s ends the launch
   SCHED_DESCRIBE_TIMEOUT_MS = 4000,
   SCHED_ACQUIRE_TIMEOUT_MS = 3000,
-  SCHED_HOLD_TIMEOUT_MS = 4000,    // with AcquireModel's still below the launch's ten seconds
+  SCHED_HOLD_TIMEOUT_MS = 4000,  // with AcquireModel's still below the launch's ten seconds
   SCHED_CLOSE_HOLD_TIMEOUT_MS = 4000,
 
-  SCHED_READY_TIMEOUT_MS = 2000,   // one probe, both requests
+  SCHED_READY_TIMEOUT_MS = 2000,  // one probe, both requests
   SCHED_READY_BODY_MAX = 256 * 1024,
   SCHED_READY_PARALLEL = 64,
-  SCHED_READY_FAILURES = 3,        // a Ready replica that misses so many probes in a row is not Ready any more
+  SCHED_READY_FAILURES = 3,  // a Ready replica that misses so many probes in a row is not Ready any more
 
   SCHED_CRASH_LOOP_EXITS = 5,
-  SCHED_OBSERVED_MAX = 65536,      // objects in one region
-  SCHED_PRUNE_MIN = 5,             // a pass that would delete more orphans than max(5, 10 %) deletes none
+  SCHED_OBSERVED_MAX = 65536,  // objects in one region
+  SCHED_PRUNE_MIN = 5,         // a pass that would delete more orphans than max(5, 10 %) deletes none
   SCHED_METER_QUERIES_MAX = 100,
   SCHED_LOG_LINES_DEFAULT = 100,
   SCHED_LOG_LINES_MAX = 1000,

@@ -1,0 +1,130 @@
+// Settings, drivers, start and stop.
+#include "app.h"
+
+#include <string.h>
+
+#include "ecolink/log.h"
+#include "readiness.h"
+#include "regions.h"
+#include "rpc_regions.h"
+
+scheduler_app app;
+
+const eco_setting scheduler_settings[] = {
+    {.name = "SEAL_PUBLIC_KEY",
+     .kind = ECO_SET_STR,
+     .target = &app.seal_public_hex,
+     .help = "public key that secrets are sealed to (64 hex digits)"},
+    {.name = "SEAL_SECRET_KEY",
+     .kind = ECO_SET_SECRET,
+     .target = &app.seal_secret_hex,
+     .help = "its secret half: the scheduler alone opens sealed secrets"},
+    {.name = "PUBLIC_URL",
+     .kind = ECO_SET_STR,
+     .target = &app.public_url,
+     .fallback = "http://localhost:8080",
+     .help = "where clients reach the gateway; the base of proxy_url"},
+    {.name = "SEED_FILE",
+     .kind = ECO_SET_STR,
+     .target = &app.seed_file,
+     .fallback = "",
+     .help = "JSON file of regions and GPU types, created at start when absent"},
+    {.name = "PROCESS_STATE_DIR",
+     .kind = ECO_SET_STR,
+     .target = &app.process.state_dir,
+     .fallback = "",
+     .help = "state of the process driver; empty: no process driver here"},
+    {.name = "PROCESS_RUN_DIR",
+     .kind = ECO_SET_STR,
+     .target = &app.process.run_dir,
+     .fallback = "",
+     .help = "where <instance>-<replica>.pid names each live replica; empty: under the state directory"},
+    {.name = "PROCESS_BIND_HOST",
+     .kind = ECO_SET_STR,
+     .target = &app.process.bind_host,
+     .fallback = "127.0.0.1",
+     .help = "address that replicas listen on"},
+    {.name = "PROCESS_ALLOW_COMMANDS",
+     .kind = ECO_SET_BOOL,
+     .target = &app.process.allow_commands,
+     .fallback = "false",
+     .help = "whether a launch may name any command of this machine"},
+    {.name = "PROCESS_SIMULATOR",
+     .kind = ECO_SET_STR,
+     .target = &app.process.simulator_path,
+     .fallback = "",
+     .help = "binary of the simulator preset; empty: not offered"},
+    {.name = "PROCESS_LLAMA_CPP",
+     .kind = ECO_SET_STR,
+     .target = &app.process.llama_cpp_path,
+     .fallback = "",
+     .help = "llama.cpp's server binary; empty: not offered"},
+    {.name = "PROCESS_RUN_AS",
+     .kind = ECO_SET_STR,
+     .target = &app.process.run_as_user,
+     .fallback = "",
+     .help = "unprivileged user that replicas run as when the scheduler is root"},
+    {.name = "READY_INTERVAL_MS",
+     .kind = ECO_SET_I64,
+     .target = &app.ready_interval_ms,
+     .fallback = "1000",
+     .min = 50,
+     .max = 60000,
+     .help = "how often each region is observed and its replicas are probed"},
+    {.name = "STARTUP_DEADLINE_S",
+     .kind = ECO_SET_I64,
+     .target = &app.startup_deadline_s,
+     .fallback = "900",
+     .min = 1,
+     .max = 14400,
+     .help = "seconds without progress after which a start has failed"},
+    {.name = "METER_INTERVAL_MS",
+     .kind = ECO_SET_I64,
+     .target = &app.meter_interval_ms,
+     .fallback = "5000",
+     .min = 100,
+     .max = 60000,
+     .help = "how often the proved uptime of a region is written down"},
+    {.name = "DRAIN_DEFAULT_S",
+     .kind = ECO_SET_I64,
+     .target = &app.drain_default_s,
+     .fallback = "30",
+     .min = 0,
+     .max = 3600,
+     .help = "seconds that requests in flight get when a replica ends"},
+    ECO_SETTING_END,
+};
+
+eco_status app_check(void) {
+  ECO_TRY(eco_context(eco_seal_key_parse(app.seal_public_hex, &app.seal_public), "ECOLINK_SCHEDULER_SEAL_PUBLIC_KEY"));
+  ECO_TRY(eco_context(eco_seal_key_parse(app.seal_secret_hex, &app.seal_secret), "ECOLINK_SCHEDULER_SEAL_SECRET_KEY"));
+  size_t n = strlen(app.public_url);
+  if (n == 0 || app.public_url[n - 1] == '/') {
+    return eco_error(ECO_INVALID_REQUEST, "ECOLINK_SCHEDULER_PUBLIC_URL must not be empty nor end with /");
+  }
+  return eco_success();
+}
+
+driver *app_driver(const char *name) {
+  return strcmp(name, "process") == 0 ? app.process_driver : NULL;
+}
+
+eco_status app_start(eco_service *svc) {
+  readiness_init();
+  if (*app.process.state_dir) {
+    ECO_TRY(eco_context(process_driver_open(&app.process, &app.process_driver), "process driver"));
+  }
+  if (*app.seed_file) {
+    ECO_TRY(seed_apply(eco_service_db(svc), app.seed_file));
+  }
+  return eco_success();
+}
+
+void app_stop(eco_service *svc) {
+  (void)svc;
+  regions_stop();
+  if (app.process_driver) {
+    app.process_driver->ops->close(app.process_driver);
+    app.process_driver = NULL;
+  }
+}

@@ -1,0 +1,146 @@
+// The regions' threads.
+#include "regions.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "app.h"
+#include "ecolink/clock.h"
+#include "ecolink/log.h"
+#include "reconcile.h"
+#include "store.h"
+
+typedef struct region_thread {
+  pthread_t thread;
+  eco_service *svc;
+  region_memory memory;
+  unsigned long woken;  // the wake count it has acted on
+  struct region_thread *next;
+} region_thread;
+
+static struct {
+  pthread_mutex_t lock;
+  pthread_cond_t wake;
+  unsigned long wakes;  // guarded by lock
+  bool stopping;        // guarded by lock
+  pthread_mutex_t list_lock;
+  region_thread *first;  // guarded by list_lock
+} shared = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .list_lock = PTHREAD_MUTEX_INITIALIZER};
+
+void regions_wake(void) {
+  pthread_mutex_lock(&shared.lock);
+  shared.wakes++;
+  pthread_cond_broadcast(&shared.wake);
+  pthread_mutex_unlock(&shared.lock);
+}
+
+// False: the process ends.
+static bool wait_turn(region_thread *t) {
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += app.ready_interval_ms / 1000;
+  until.tv_nsec += (app.ready_interval_ms % 1000) * 1000000;
+  if (until.tv_nsec >= 1000000000) {
+    until.tv_sec++;
+    until.tv_nsec -= 1000000000;
+  }
+  pthread_mutex_lock(&shared.lock);
+  int timed_out = 0;
+  while (!shared.stopping && shared.wakes == t->woken && timed_out == 0) {
+    timed_out = pthread_cond_timedwait(&shared.wake, &shared.lock, &until);
+  }
+  t->woken = shared.wakes;
+  bool go_on = !shared.stopping;
+  pthread_mutex_unlock(&shared.lock);
+  return go_on;
+}
+
+static void *run(void *arg) {
+  region_thread *t = arg;
+  char lease[SCHED_REGION_MAX + 16];
+  snprintf(lease, sizeof(lease), "region:%s", t->memory.name);
+  bool failing = false;
+  while (wait_turn(t)) {
+    int64_t epoch = 0;
+    if (!eco_lease_held(t->svc, lease, &epoch)) {
+      reconcile_forget(&t->memory);
+      continue;
+    }
+    eco_ctx *ctx = eco_ctx_new(t->svc);
+    eco_status st = reconcile_pass(ctx, &t->memory, epoch);
+    eco_ctx_free(ctx);
+    if (!eco_ok(st) && !failing) {
+      eco_log(ECO_LOG_WARN, "region's pass failed: the next one goes on", ECO_F_STR("region", t->memory.name),
+              ECO_F_STATUS(st));
+    }
+    failing = !eco_ok(st);
+  }
+  reconcile_forget(&t->memory);
+  return NULL;
+}
+
+static bool is_running(const char *name) {
+  for (const region_thread *t = shared.first; t; t = t->next) {
+    if (strcmp(t->memory.name, name) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static eco_status start_thread(eco_service *svc, const char *name, driver *d) {
+  region_thread *t = calloc(1, sizeof(*t));
+  if (!t) {
+    return eco_error(ECO_INTERNAL, "out of memory");
+  }
+  t->svc = svc;
+  t->memory.driver = d;
+  snprintf(t->memory.name, sizeof(t->memory.name), "%s", name);
+  if (pthread_create(&t->thread, NULL, run, t) != 0) {
+    free(t);
+    return eco_error(ECO_INTERNAL, "cannot start the thread of region %s", name);
+  }
+  t->next = shared.first;
+  shared.first = t;
+  return eco_success();
+}
+
+eco_status regions_refresh(eco_ctx *ctx) {
+  eco_tx *tx = NULL;
+  region_row *list = NULL;
+  size_t n = 0;
+  ECO_TRY(eco_tx_begin(ctx->db, &tx));
+  eco_status st = store_region_list(tx, ctx->arena, "", SCHED_REGIONS_MAX, &list, &n);
+  eco_tx_rollback(tx);
+  ECO_TRY(st);
+  pthread_mutex_lock(&shared.list_lock);
+  pthread_mutex_lock(&shared.lock);
+  bool stopping = shared.stopping;
+  pthread_mutex_unlock(&shared.lock);
+  for (size_t i = 0; i < n && !stopping && eco_ok(st); i++) {
+    driver *d = app_driver(list[i].driver);
+    if (d && !is_running(list[i].name)) {
+      st = start_thread(ctx->service, list[i].name, d);
+    }
+  }
+  pthread_mutex_unlock(&shared.list_lock);
+  return st;
+}
+
+void regions_stop(void) {
+  pthread_mutex_lock(&shared.lock);
+  shared.stopping = true;
+  pthread_cond_broadcast(&shared.wake);
+  pthread_mutex_unlock(&shared.lock);
+  pthread_mutex_lock(&shared.list_lock);
+  while (shared.first) {
+    region_thread *t = shared.first;
+    shared.first = t->next;
+    pthread_join(t->thread, NULL);
+    free(t);
+  }
+  pthread_mutex_unlock(&shared.list_lock);
+}

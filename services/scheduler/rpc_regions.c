@@ -1,0 +1,155 @@
+// Operator RPCs on regions and GPU types.
+#include "rpc_regions.h"
+
+#include <string.h>
+
+#include "app.h"
+#include "launch_rules.h"
+#include "paging.h"
+#include "store.h"
+
+static eco_status check_name(const char *name, size_t max) {
+  if (!launch_name_ok(name) || strlen(name) >= max) {
+    return eco_error_param(
+        ECO_INVALID_REQUEST, "name",
+        "A name begins with a letter or digit and holds letters, digits and . _ / - (fewer than %zu).", max);
+  }
+  return eco_success();
+}
+
+static eco_status view_region(eco_ctx *ctx, const region_row *row, Ecolink__V1__Region *out) {
+  room_row *rooms = NULL;
+  size_t n = 0;
+  ECO_TRY(store_region_rooms(ctx->tx, ctx->arena, row->name, &rooms, &n));
+  out->name = eco_strdup(ctx->arena, row->name);
+  out->driver = eco_strdup(ctx->arena, row->driver);
+  out->status = eco_strdup(ctx->arena, row->unreachable ? "unreachable" : (row->cordoned ? "cordoned" : "available"));
+  out->n_gpus = n;
+  out->gpus = eco_alloc_array(ctx->arena, n + 1, sizeof(*out->gpus));
+  for (size_t k = 0; k < n; k++) {
+    out->gpus[k] = eco_alloc(ctx->arena, sizeof(*out->gpus[k]));
+    ecolink__v1__gpu_room__init(out->gpus[k]);
+    out->gpus[k]->gpu_type = eco_strdup(ctx->arena, rooms[k].gpu_type);
+    out->gpus[k]->total = rooms[k].total;
+    out->gpus[k]->free = rooms[k].total > rooms[k].reserved ? rooms[k].total - rooms[k].reserved : 0;
+  }
+  return eco_success();
+}
+
+eco_status rpc_put_region(eco_ctx *ctx, const void *request, void *reply) {
+  const Ecolink__V1__PutRegionRequest *r = request;
+  ECO_TRY(check_name(r->name, SCHED_REGION_MAX));
+  if (strcmp(r->driver, "process") != 0 && strcmp(r->driver, "kubernetes") != 0) {
+    return eco_error_param(ECO_INVALID_REQUEST, "driver", "driver is \"process\" or \"kubernetes\".");
+  }
+  region_row row = {.name = r->name, .driver = r->driver, .cordoned = r->cordoned};
+  ECO_TRY(store_region_put(ctx->tx, &row, ctx->now_us));
+  ECO_TRY(store_rooms_lock(ctx->tx));
+  const char **kept = eco_alloc_array(ctx->arena, r->n_gpus + 1, sizeof(*kept));
+  for (size_t k = 0; k < r->n_gpus; k++) {
+    if (r->gpus[k]->total < 0) {
+      return eco_error_param(ECO_INVALID_REQUEST, "gpus", "A region holds no negative number of GPUs.");
+    }
+    kept[k] = r->gpus[k]->gpu_type;
+    ECO_TRY(store_room_put(ctx->tx, r->name, r->gpus[k]->gpu_type, r->gpus[k]->total));
+  }
+  ECO_TRY(store_rooms_drop_others(ctx->tx, r->name, kept, r->n_gpus));
+  ECO_TRY(store_region_get(ctx->tx, ctx->arena, r->name, &row));
+  return view_region(ctx, &row, reply);
+}
+
+eco_status rpc_get_region(eco_ctx *ctx, const void *request, void *reply) {
+  const Ecolink__V1__GetRegionRequest *r = request;
+  region_row row;
+  ECO_TRY(store_region_get(ctx->tx, ctx->arena, r->name, &row));
+  return view_region(ctx, &row, reply);
+}
+
+eco_status rpc_list_regions(eco_ctx *ctx, const void *request, void *reply) {
+  const Ecolink__V1__ListRegionsRequest *r = request;
+  Ecolink__V1__RegionList *out = reply;
+  int limit = 0;
+  ECO_TRY(page_limit(r->limit, SCHED_LIST_DEFAULT, SCHED_LIST_MAX, &limit));
+  region_row *list = NULL;
+  size_t n = 0;
+  ECO_TRY(store_region_list(ctx->tx, ctx->arena, r->cursor, limit + 1, &list, &n));
+  bool more = n > (size_t)limit;
+  out->n_data = more ? (size_t)limit : n;
+  out->data = eco_alloc_array(ctx->arena, out->n_data + 1, sizeof(*out->data));
+  for (size_t k = 0; k < out->n_data; k++) {
+    out->data[k] = eco_alloc(ctx->arena, sizeof(*out->data[k]));
+    ecolink__v1__region__init(out->data[k]);
+    ECO_TRY(view_region(ctx, &list[k], out->data[k]));
+  }
+  out->page = page_info(ctx->arena, more, more ? list[out->n_data - 1].name : "");
+  return eco_success();
+}
+
+eco_status rpc_delete_region(eco_ctx *ctx, const void *request, void *reply) {
+  const Ecolink__V1__DeleteRegionRequest *r = request;
+  region_row row;
+  ECO_TRY(store_region_get(ctx->tx, ctx->arena, r->name, &row));
+  ECO_TRY(view_region(ctx, &row, reply));
+  return store_region_delete(ctx->tx, r->name);
+}
+
+static void view_type(eco_arena *arena, const gpu_type_row *row, Ecolink__V1__GpuType *out) {
+  out->name = eco_strdup(arena, row->name);
+  out->description = eco_strdup(arena, row->description);
+  out->memory_gb = row->memory_gb;
+  out->hourly_rate = eco_alloc(arena, sizeof(*out->hourly_rate));
+  ecolink__v1__money__init(out->hourly_rate);
+  out->hourly_rate->micros = row->hourly_rate_micros;
+  out->retired = row->retired;
+}
+
+eco_status rpc_put_gpu_type(eco_ctx *ctx, const void *request, void *reply) {
+  const Ecolink__V1__PutGpuTypeRequest *r = request;
+  ECO_TRY(check_name(r->name, SCHED_GPU_TYPE_MAX));
+  if (!r->hourly_rate || r->hourly_rate->micros < 0) {
+    return eco_error_param(ECO_INVALID_REQUEST, "hourly_rate", "A GPU type needs an hourly rate of zero or more.");
+  }
+  gpu_type_row row = {.name = r->name,
+                      .description = r->description,
+                      .memory_gb = r->memory_gb,
+                      .hourly_rate_micros = r->hourly_rate->micros};
+  ECO_TRY(store_gpu_type_put(ctx->tx, &row, ctx->now_us));
+  view_type(ctx->arena, &row, reply);
+  return eco_success();
+}
+
+eco_status rpc_get_gpu_type(eco_ctx *ctx, const void *request, void *reply) {
+  const Ecolink__V1__GetGpuTypeRequest *r = request;
+  gpu_type_row row;
+  ECO_TRY(store_gpu_type_get(ctx->tx, ctx->arena, r->name, &row));
+  view_type(ctx->arena, &row, reply);
+  return eco_success();
+}
+
+eco_status rpc_list_gpu_types(eco_ctx *ctx, const void *request, void *reply) {
+  const Ecolink__V1__ListGpuTypesRequest *r = request;
+  Ecolink__V1__GpuTypeList *out = reply;
+  int limit = 0;
+  ECO_TRY(page_limit(r->limit, SCHED_LIST_DEFAULT, SCHED_LIST_MAX, &limit));
+  gpu_type_row *list = NULL;
+  size_t n = 0;
+  ECO_TRY(store_gpu_type_list(ctx->tx, ctx->arena, r->cursor, limit + 1, &list, &n));
+  bool more = n > (size_t)limit;
+  out->n_data = more ? (size_t)limit : n;
+  out->data = eco_alloc_array(ctx->arena, out->n_data + 1, sizeof(*out->data));
+  for (size_t k = 0; k < out->n_data; k++) {
+    out->data[k] = eco_alloc(ctx->arena, sizeof(*out->data[k]));
+    ecolink__v1__gpu_type__init(out->data[k]);
+    view_type(ctx->arena, &list[k], out->data[k]);
+  }
+  out->page = page_info(ctx->arena, more, more ? list[out->n_data - 1].name : "");
+  return eco_success();
+}
+
+eco_status rpc_delete_gpu_type(eco_ctx *ctx, const void *request, void *reply) {
+  const Ecolink__V1__DeleteGpuTypeRequest *r = request;
+  gpu_type_row row;
+  ECO_TRY(store_gpu_type_get(ctx->tx, ctx->arena, r->name, &row));
+  view_type(ctx->arena, &row, reply);
+  return store_gpu_type_delete(ctx->tx, r->name);
+}
