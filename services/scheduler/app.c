@@ -1,6 +1,8 @@
 // Settings, drivers, start and stop.
 #include "app.h"
 
+#include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "ecolink/log.h"
@@ -14,10 +16,12 @@ const eco_setting scheduler_settings[] = {
     {.name = "SEAL_PUBLIC_KEY",
      .kind = ECO_SET_STR,
      .target = &app.seal_public_hex,
-     .help = "public key that secrets are sealed to (64 hex digits)"},
+     .fallback = "",
+     .help = "public key that secrets are sealed to (64 hex digits); needed to run"},
     {.name = "SEAL_SECRET_KEY",
      .kind = ECO_SET_SECRET,
      .target = &app.seal_secret_hex,
+     .fallback = "",
      .help = "its secret half: the scheduler alone opens sealed secrets"},
     {.name = "PUBLIC_URL",
      .kind = ECO_SET_STR,
@@ -109,15 +113,57 @@ driver *app_driver(const char *name) {
   return strcmp(name, "process") == 0 ? app.process_driver : NULL;
 }
 
+static atomic_bool standing_by;
+static atomic_bool seeded;
+
+// The process driver's state belongs to one process at a time. Whoever comes second stands by until the first has
+// ended.
+static eco_status open_process_driver(void) {
+  for (;;) {
+    eco_status st = process_driver_open(&app.process, &app.process_driver);
+    if (st.code != ECO_CONTROL_PLANE_UNAVAILABLE) {
+      return st;
+    }
+    if (!atomic_exchange(&standing_by, true)) {
+      eco_log(ECO_LOG_INFO, "another scheduler runs this machine's replicas: standing by", ECO_F_STATUS(st));
+    }
+    sigset_t pending;
+    sigpending(&pending);
+    if (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1) {
+      return eco_success();  // asked to end meanwhile: the kit finds the signal next
+    }
+  }
+}
+
 eco_status app_start(eco_service *svc) {
+  (void)svc;
   readiness_init();
   if (*app.process.state_dir) {
-    ECO_TRY(eco_context(process_driver_open(&app.process, &app.process_driver), "process driver"));
-  }
-  if (*app.seed_file) {
-    ECO_TRY(seed_apply(eco_service_db(svc), app.seed_file));
+    ECO_TRY(open_process_driver());
+    atomic_store(&standing_by, false);
   }
   return eco_success();
+}
+
+eco_status app_seed(eco_ctx *ctx) {
+  if (*app.seed_file && !atomic_load(&seeded)) {
+    ECO_TRY(seed_apply(ctx->db, app.seed_file));
+  }
+  atomic_store(&seeded, true);
+  return eco_success();
+}
+
+bool app_ready(eco_service *svc, eco_buf *why) {
+  (void)svc;
+  if (atomic_load(&standing_by)) {
+    eco_buf_puts(why, "standing by: another scheduler runs this machine's replicas\n");
+    return false;
+  }
+  if (!atomic_load(&seeded)) {
+    eco_buf_puts(why, "the seed file is not applied yet\n");
+    return false;
+  }
+  return true;
 }
 
 void app_stop(eco_service *svc) {

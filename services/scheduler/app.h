@@ -4,6 +4,7 @@
 #define SCHEDULER_APP_H
 
 #include "driver.h"
+#include "ecolink/buf.h"
 #include "ecolink/config.h"
 #include "ecolink/seal.h"
 
@@ -30,6 +31,10 @@ extern const eco_setting scheduler_settings[];
 ECO_CHECKED eco_status app_check(void);
 // Opens the drivers, applies the seed file, starts the regions' reconcilers.
 ECO_CHECKED eco_status app_start(eco_service *svc);
+// Applies SEED_FILE, once; tried again by the timer until the database takes it.
+ECO_CHECKED eco_status app_seed(eco_ctx *ctx);
+// False, with the reason, until the seed is applied and the driver is ours.
+bool app_ready(eco_service *svc, eco_buf *why);
 // Stops the reconcilers; replicas go on.
 void app_stop(eco_service *svc);
 // The driver of that name, or NULL when this process has none.

@@ -77,6 +77,7 @@ static const eco_service_def SERVICE = {
     .check = app_check,
     .start = app_start,
     .stop = app_stop,
+    .ready = app_ready,
 };
 
 int main(int argc, char **argv) {

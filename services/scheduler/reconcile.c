@@ -277,6 +277,7 @@ static void act(pass *p, size_t k, const reconcile_plan *plan) {
               ECO_F_I64("replica", r->id), ECO_F_STATUS(st));
     }
     memcpy(f->memory.trouble, trouble, sizeof(trouble));
+    f->memory.applied = f->memory.applied || (plan->actions[i] == DO_APPLY && !*trouble);
   }
 }
 

@@ -236,7 +236,7 @@ static driver_action judge_wanted(instance_row *inst, replica_row *r, replica_fa
     note(plan, r, "replica.crash_loop", "Replica %d in %s keeps exiting: %d exits within 10 minutes.", r->id, r->region,
          SCHED_CRASH_LOOP_EXITS);
   }
-  return DO_NOTHING;
+  return f->memory.applied ? DO_NOTHING : DO_APPLY;  // an adopted replica needs its specification for the next restart
 }
 
 // A replica that should be gone. It is asked to end only once its uptime is settled, so that the stop itself costs no

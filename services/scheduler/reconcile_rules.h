@@ -16,6 +16,7 @@ typedef enum probe_result { PROBE_NONE, PROBE_OK, PROBE_FAILED } probe_result;
 typedef struct replica_memory {
   char run_id[REPLICA_RUN_ID_MAX];
   int failures;                    // probes missed in a row
+  bool applied;                    // the driver was given its specification since this observer began
   bool confirmed;                  // meter.h
   char trouble[SCHED_DETAIL_MAX];  // why the driver did not accept it; empty: it did
   int64_t last_ready_us;           // meter.h

@@ -109,6 +109,7 @@ static eco_status start_thread(eco_service *svc, const char *name, driver *d) {
 }
 
 eco_status regions_refresh(eco_ctx *ctx) {
+  ECO_TRY(app_seed(ctx));
   eco_tx *tx = NULL;
   region_row *list = NULL;
   size_t n = 0;
