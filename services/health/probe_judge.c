@@ -57,7 +57,8 @@ static bool on_failure(const probe_rules *rules, probe_state *s, const char *rea
 }
 
 static bool on_report(const probe_rules *rules, probe_state *s, const probe_observation *seen, int64_t now_us) {
-  if (window_over(rules, s->passive_since_us, now_us)) {
+  bool none = s->passive_failures == 0 && s->passive_successes == 0;
+  if (none || window_over(rules, s->passive_since_us, now_us)) {
     s->passive_failures = 0;
     s->passive_successes = 0;
     s->passive_since_us = now_us;
