@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "ecolink/status.h"
-#include "limits.h"
+#include "gw_limits.h"
 
 // Names that some rule speaks of.
 typedef enum gw_header_id {

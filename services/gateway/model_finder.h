@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "ecolink/status.h"
-#include "limits.h"
+#include "gw_limits.h"
 
 typedef enum gw_find_error {
   GW_FIND_OK,

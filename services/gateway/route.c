@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "limits.h"
+#include "gw_limits.h"
 
 enum { DECAY_MS = 10000, EJECT_MIN_MS = 1000, EJECT_MAX_MS = 30000 };
 

@@ -1,0 +1,343 @@
+// A request on its way to a replica: when it may start, which replica, sending, failing over. See request.h.
+#include <string.h>
+
+#include "client.h"
+#include "config.h"
+#include "ecolink/clock.h"
+#include "metrics.h"
+#include "upstream.h"
+
+// ---- choosing ----
+
+static bool was_tried(const gw_req *r, int32_t id) {
+  for (unsigned i = 0; i < r->n_tried; i++) {
+    if (r->tried[i] == id) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// The replica to ask next, or NULL.
+static gw_replica *choose(gw_req *r, const gw_route *route) {
+  gw_candidate candidates[GW_REPLICAS_MAX];
+  gw_replica *replicas[GW_REPLICAS_MAX];
+  int64_t now_ms = eco_boottime_ms();
+  for (unsigned i = 0; i < route->n_replicas; i++) {
+    const gw_route_replica *at = &route->replicas[i];
+    bool condemned = gw_snapshot_condemned(gw_loop_snapshot(r->loop), at->region, route->instance_id, at->id, now_ms);
+    replicas[i] = gw_replica_get(r->loop, route->instance_id, at);
+    candidates[i] = gw_replica_candidate(r->loop, replicas[i], r->endpoint_class, condemned);
+    candidates[i].tried = was_tried(r, at->id);
+  }
+  int chosen = gw_route_choose(candidates, route->n_replicas, gw_loop_random(r->loop));
+  return chosen < 0 ? NULL : replicas[chosen];
+}
+
+static void begin_attempt(gw_req *r, gw_replica *replica, bool fresh) {
+  r->attempts++;
+  if (!was_tried(r, replica->id) && r->n_tried < GW_ATTEMPTS_MAX + 1) {
+    r->tried[r->n_tried++] = replica->id;
+  }
+  if (r->attempts > 1) {
+    gw_metrics_retry();
+  }
+  memcpy(r->region, replica->at.region, sizeof r->region);
+  r->head_sent = false;
+  r->request_sent = false;
+  r->edited = false;
+  r->sent_src = 0;
+  gw_upstream_take(r->loop, replica, r, fresh);
+  gw_forward_push(r);
+}
+
+// Begins an attempt. False: there is nobody left to ask.
+static bool attempt(gw_req *r) {
+  const gw_route *route = gw_snapshot_route(gw_loop_snapshot(r->loop), r->instance_id);
+  gw_replica *replica = route ? choose(r, route) : NULL;
+  if (!replica) {
+    return false;
+  }
+  begin_attempt(r, replica, false);
+  return true;
+}
+
+bool gw_forward_may_retry(gw_req *r) {
+  const gw_route *route = gw_snapshot_route(gw_loop_snapshot(r->loop), r->instance_id);
+  return r->kind != GW_KIND_PROXY && r->body.start == 0 && r->attempts < GW_ATTEMPTS_MAX && route && choose(r, route);
+}
+
+static void start(gw_req *r) {
+  if (!attempt(r)) {
+    r->retry_after_s = 2;
+    gw_req_answer_error(r, eco_error(ECO_NO_HEALTHY_REPLICA, "No replica of instance %lld is healthy right now. Try again in a moment.",
+                                     (long long)r->instance_id));
+  }
+}
+
+// ---- sending ----
+
+static uint64_t edited_length(const gw_req *r, uint64_t length) {
+  return r->edit ? length - (r->edit_end - r->edit_start) + r->replacement_len : length;
+}
+
+static void send_head(gw_req *r) {
+  gw_upstream *up = r->up;
+  bool declared = r->framing.chunked || r->framing.content_length >= 0;
+  bool known = r->body_done || r->framing.content_length >= 0;
+  gw_request_out out = {
+      .method = llhttp_method_name((llhttp_method_t)r->method),
+      .prefix = {r->prefix, strlen(r->prefix)},
+      .path = r->up_path,
+      .query = r->target.query,
+      .has_query = r->target.has_query,
+      .host = up->replica->at.host,
+      .token = up->replica->at.token,
+      .v1 = r->kind != GW_KIND_PROXY,
+      .websocket = r->websocket,
+      .trusted = r->client->trusted,
+      .peer = r->client->peer,
+      .client_host = gw_head_get(&r->head, GW_H_HOST),
+      .request_id = r->id,
+      .body = declared,
+      .chunked = declared && !known,
+      .content_length = edited_length(r, r->body_done ? r->body.end : (uint64_t)(known ? r->framing.content_length : 0)),
+  };
+  r->chunked_up = out.chunked;
+  r->head_sent = true;
+  size_t n = gw_head_write_request(&r->head, &out, r->loop->scratch, GW_SCRATCH);
+  gw_io_write(&up->io, r->loop->scratch, n);
+}
+
+// Gathers the next bytes of the body as the engine shall see it, at most a slice. Returns how many buffers.
+static unsigned gather(gw_req *r, uv_buf_t *iov, size_t *bytes) {
+  enum { SLICE = 64 * 1024 };
+  unsigned n = 0;
+  *bytes = 0;
+  while (n < GW_IOV_MAX - 2 && *bytes < SLICE) {
+    if (r->edit && !r->edited && r->sent_src == r->edit_start) {
+      iov[n++] = uv_buf_init(r->replacement, r->replacement_len);
+      *bytes += r->replacement_len;
+      r->edited = true;
+      r->sent_src = r->edit_end;
+      continue;
+    }
+    uint64_t to = r->edit && !r->edited ? r->edit_start : r->body.end;
+    size_t got = 0;
+    unsigned k = gw_chain_iov(&r->body, r->sent_src, to, iov + n, GW_IOV_MAX - 2 - n, &got);
+    if (k == 0) {
+      break;
+    }
+    n += k;
+    *bytes += got;
+    r->sent_src += got;
+  }
+  return n;
+}
+
+static void send_slice(gw_req *r, uv_buf_t *iov, unsigned n, size_t bytes) {
+  static const char HEX[] = "0123456789abcdef";
+  uv_buf_t out[GW_IOV_MAX];
+  char size[20];
+  size_t at = sizeof size;
+  if (!r->chunked_up) {
+    gw_io_writev(&r->up->io, iov, n);
+    return;
+  }
+  size[--at] = '\n';
+  size[--at] = '\r';
+  do {
+    size[--at] = HEX[bytes & 15];
+    bytes >>= 4;
+  } while (bytes);
+  out[0] = uv_buf_init(size + at, (unsigned)(sizeof size - at));
+  memcpy(out + 1, iov, n * sizeof *iov);
+  out[n + 1] = uv_buf_init((char *)"\r\n", 2);
+  gw_io_writev(&r->up->io, out, n + 2);
+}
+
+// Bodies that will not be sent again are given back as they go.
+static void give_back(gw_req *r) {
+  bool replayable = r->kind == GW_KIND_PROXY ? !r->up->io.open : r->body.end <= GW_REPLAY_MAX;
+  if (!replayable && (!r->edit || r->edited)) {
+    gw_req_body_release(r, r->sent_src);
+  }
+  gw_io *client = &r->client->io;
+  if (!r->body_done && r->client->mode == GW_CLIENT_OPEN) {
+    gw_io_read(client, r->body.end - r->sent_src < GW_UPLOAD_AHEAD);
+  }
+}
+
+void gw_forward_push(gw_req *r) {
+  gw_upstream *up = r->up;
+  if (r->request_sent || r->early || up->head_done) {
+    return;  // an early answer ends the upload
+  }
+  if (!r->head_sent) {
+    send_head(r);
+  }
+  while (!up->io.congested && !up->io.error) {
+    uv_buf_t iov[GW_IOV_MAX];
+    size_t bytes = 0;
+    unsigned n = gather(r, iov, &bytes);
+    if (n == 0) {
+      break;
+    }
+    send_slice(r, iov, n, bytes);
+  }
+  bool all = r->body_done && r->sent_src == r->body.end && (!r->edit || r->edited);
+  give_back(r);
+  if (all) {
+    if (r->chunked_up) {
+      gw_io_write(&up->io, "0\r\n\r\n", 5);
+    }
+    r->request_sent = true;
+    r->sent_ns = uv_hrtime();
+  }
+  if (r->request_sent && up->io.open) {
+    up->deadline_ms = gw_loop_now(r->loop) + (uint64_t)gw_cfg.first_byte_timeout_ms;
+    up->deadline_kind = GW_FAIL_TIMEOUT;
+  }
+}
+
+// ---- progress ----
+
+// Reads what the finder found. False: not known yet, or refused.
+static bool resolve_model(gw_req *r) {
+  bool json = r->kind == GW_KIND_JSON;
+  bool found = json ? r->find.json.found : r->find.form.found;
+  if (r->resolved || r->early) {
+    return r->resolved && !r->early;
+  }
+  if (!found) {
+    return false;
+  }
+  const char *name = json ? r->find.json.name : r->find.form.name;
+  size_t len = json ? r->find.json.name_len : r->find.form.name_len;
+  if (!gw_judge_route(r, name, len)) {
+    return false;
+  }
+  r->edit = true;
+  r->edit_start = json ? r->find.json.value_start : r->find.form.value_start;
+  r->edit_end = json ? r->find.json.value_end : r->find.form.value_end;
+  return true;
+}
+
+static void progress_model(gw_req *r) {
+  if (!r->up && r->body_done) {
+    gw_find_error error = r->kind == GW_KIND_JSON ? gw_model_finder_finish(&r->find.json) : gw_multipart_finder_finish(&r->find.form);
+    if (error != GW_FIND_OK) {
+      gw_req_fail(r, gw_find_status(error));
+    }
+  }
+  bool known = resolve_model(r);
+  if (r->early) {
+    gw_client_progress(r->client);  // answers it
+    return;
+  }
+  if (r->up) {
+    gw_forward_push(r);
+  } else if (known && r->attempts == 0 && (r->body_done || gw_chain_held(&r->body) > GW_FORWARD_AFTER)) {
+    start(r);
+  }
+}
+
+void gw_forward_progress(gw_req *r) {
+  switch (r->kind) {
+    case GW_KIND_JSON:
+    case GW_KIND_FORM:
+      progress_model(r);
+      return;
+    case GW_KIND_PROXY:
+    case GW_KIND_VIDEO:
+      if (r->up) {
+        gw_forward_push(r);
+      } else if (r->attempts == 0) {
+        start(r);
+      }
+      return;
+    case GW_KIND_MODELS:
+    case GW_KIND_MODEL:
+    case GW_KIND_MGMT:
+      if (r->body_done && r->kind == GW_KIND_MODELS) {
+        gw_local_models(r);
+      } else if (r->body_done && r->kind == GW_KIND_MODEL) {
+        gw_local_model(r);
+      } else if (r->body_done && !r->bridge) {
+        gw_bridge_start(r);
+      }
+      return;
+    default:
+      return;
+  }
+}
+
+// ---- failing ----
+
+static void reset_answer(gw_req *r) {
+  gw_chain_clear(&r->loop->pool, &r->held);
+  r->held_events = 0;
+  r->hold_until_ms = 0;
+  r->status = 0;
+  if (r->answer_sse) {
+    gw_metrics_streams(-1);
+  }
+  r->answer_sse = false;
+  r->answer_json = false;
+}
+
+static bool idempotent(const gw_req *r) {
+  return r->method == HTTP_GET || r->method == HTTP_HEAD || r->method == HTTP_OPTIONS || r->method == HTTP_PUT ||
+         r->method == HTTP_DELETE;
+}
+
+static eco_status failure_status(const gw_req *r, gw_failure kind) {
+  switch (kind) {
+    case GW_FAIL_TIMEOUT:
+      return eco_error(ECO_UPSTREAM_TIMEOUT, "The replica in region %s did not answer in time.", r->region);
+    case GW_FAIL_CONNECT:
+      return eco_error(ECO_UPSTREAM_ERROR, "The replica in region %s could not be reached.", r->region);
+    case GW_FAIL_GARBAGE:
+      return eco_error(ECO_UPSTREAM_ERROR, "The replica in region %s answered something that is not valid HTTP.", r->region);
+    case GW_FAIL_STATUS:
+      return eco_error(ECO_UPSTREAM_ERROR, "The replica in region %s answered with a server error.", r->region);
+    default:
+      return eco_error(ECO_UPSTREAM_ERROR, "The connection to the replica in region %s was lost before it answered.", r->region);
+  }
+}
+
+void gw_forward_failed(gw_req *r, gw_failure kind) {
+  gw_upstream *up = r->up;
+  gw_replica *replica = up->replica;
+  bool sent = up->io.sent > up->sent_base;
+  bool silent = up->io.received == up->received_base;
+  bool stale = up->reused && kind == GW_FAIL_RESET && silent;
+  if (!stale && kind != GW_FAIL_STATUS) {  // statuses were counted when the head came
+    double timeout_us = 1e3 * (double)(kind == GW_FAIL_CONNECT ? gw_cfg.connect_timeout_ms : gw_cfg.first_byte_timeout_ms);
+    gw_replica_failed(r->loop, replica, r->endpoint_class, kind, timeout_us);
+  }
+  gw_upstream_release(up, false);
+  if (r->released) {
+    gw_answer_broken(r, kind);
+    return;
+  }
+  reset_answer(r);
+  bool whole = r->body.start == 0;
+  bool v1_kind = r->kind != GW_KIND_PROXY;
+  if (stale && whole && !r->stale_retried && (v1_kind || idempotent(r))) {
+    // The engine closed an idle connection just as we used it: nothing is wrong with it.
+    r->stale_retried = true;
+    begin_attempt(r, replica, true);
+    return;
+  }
+  if (whole && (v1_kind || !sent) && r->attempts < GW_ATTEMPTS_MAX && attempt(r)) {
+    return;
+  }
+  gw_req_answer_error(r, failure_status(r, kind));
+}
+
+void gw_forward_cancel(gw_req *r) {
+  if (r->up) {
+    gw_upstream_release(r->up, false);
+  }
+}

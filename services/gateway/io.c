@@ -1,0 +1,292 @@
+// Connection input and output; see io.h.
+#include "io.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+#include "loop.h"
+
+static void closed_cb(uv_handle_t *h) {
+  gw_io *io = h->data;
+  io->fns->closed(io);
+}
+
+void gw_io_init(gw_io *io, gw_loop *loop, const gw_io_fns *fns) {
+  memset(io, 0, sizeof *io);
+  io->loop = loop;
+  io->fns = fns;
+  io->progress_ms = gw_loop_now(loop);
+  uv_tcp_init(&loop->uv, &io->tcp);
+  io->tcp.data = io;
+}
+
+static void alloc_cb(uv_handle_t *h, size_t suggested, uv_buf_t *buf) {
+  (void)suggested;
+  gw_io *io = h->data;
+  *buf = uv_buf_init(io->loop->read_buffer, GW_READ_BUFFER);
+}
+
+static void mark_later(gw_io *io) {
+  if (!io->later) {
+    io->later = true;
+    io->later_next = io->loop->later;
+    io->loop->later = io;
+  }
+}
+
+static void mark_dirty(gw_io *io) {
+  if (!io->dirty) {
+    io->dirty = true;
+    io->dirty_next = io->loop->dirty;
+    io->loop->dirty = io;
+  }
+}
+
+static void read_cb(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
+  gw_io *io = s->data;
+  if (n > 0) {
+    io->received += (uint64_t)n;
+    if (io->turn != io->loop->turn) {
+      io->turn = io->loop->turn;
+      io->reads = 0;
+    }
+    if (++io->reads >= GW_READS_PER_TURN) {
+      uv_read_stop(s);
+      io->reading = false;
+      mark_later(io);
+    }
+    io->fns->data(io, buf->base, (size_t)n);
+  } else if (n == UV_EOF) {
+    uv_read_stop(s);
+    io->reading = false;
+    io->want_read = false;
+    io->fns->eof(io);
+  } else if (n < 0) {
+    io->fns->fail(io, (int)n);
+  }
+}
+
+void gw_io_read(gw_io *io, bool on) {
+  io->want_read = on;
+  if (io->closing || on == io->reading) {
+    return;
+  }
+  if (!on) {
+    uv_read_stop((uv_stream_t *)&io->tcp);
+    io->reading = false;
+  } else if (!io->later || io->turn != io->loop->turn || io->reads < GW_READS_PER_TURN) {
+    io->reading = uv_read_start((uv_stream_t *)&io->tcp, alloc_cb, read_cb) == 0;
+  }
+}
+
+static void queue_bytes(gw_io *io, const char *p, size_t n) {
+  io->out_bytes += n;
+  while (n > 0) {
+    gw_block *b = io->out_tail;
+    // Blocks that a uv_write refers to may still be appended to: their iovecs end before what is added.
+    if (!b || b->len == GW_BLOCK_DATA) {
+      b = gw_block_get(&io->loop->pool);
+      if (io->out_tail) {
+        io->out_tail->next = b;
+      } else {
+        io->out_head = b;
+      }
+      io->out_tail = b;
+    }
+    size_t room = GW_BLOCK_DATA - b->len;
+    size_t take = n < room ? n : room;
+    memcpy(b->data + b->len, p, take);
+    b->len += (uint32_t)take;
+    p += take;
+    n -= take;
+  }
+}
+
+// Takes n sent bytes off the front of the queue.
+static void consume(gw_io *io, size_t n) {
+  io->out_bytes -= n;
+  io->sent += n;
+  io->progress_ms = gw_loop_now(io->loop);
+  while (n > 0) {
+    gw_block *b = io->out_head;
+    size_t have = b->len - b->off;
+    if (n < have) {
+      b->off += (uint32_t)n;
+      return;
+    }
+    n -= have;
+    io->out_head = b->next;
+    io->out_tail = io->out_head ? io->out_tail : NULL;
+    gw_block_put(&io->loop->pool, b);
+  }
+}
+
+static void after_progress(gw_io *io) {
+  if (io->out_bytes == 0 && io->shut_after && !io->shut) {
+    uv_os_fd_t fd;
+    io->shut = true;
+    if (uv_fileno((uv_handle_t *)&io->tcp, &fd) == 0) {
+      (void)shutdown(fd, SHUT_WR);
+    }
+  }
+  if (io->congested && io->out_bytes < GW_OUT_LOW) {
+    io->congested = false;
+    io->fns->drained(io);
+  }
+}
+
+static unsigned queue_iov(gw_io *io, uv_buf_t *iov, size_t *bytes) {
+  unsigned n = 0;
+  *bytes = 0;
+  for (gw_block *b = io->out_head; b && n < GW_IOV_MAX; b = b->next) {
+    iov[n] = uv_buf_init((char *)b->data + b->off, b->len - b->off);
+    *bytes += iov[n++].len;
+  }
+  return n;
+}
+
+static void write_cb(uv_write_t *req, int status) {
+  gw_io *io = req->data;
+  io->writing = false;
+  if (io->closing) {
+    return;  // the blocks are given back when the handle is closed
+  }
+  if (status < 0) {
+    io->fns->fail(io, status);
+    return;
+  }
+  consume(io, io->wreq_bytes);
+  mark_dirty(io);
+  after_progress(io);
+}
+
+void gw_io_flush(gw_io *io) {
+  if (io->closing) {
+    return;
+  }
+  if (io->error) {
+    int error = io->error;
+    io->error = 0;
+    io->fns->fail(io, error);
+    return;
+  }
+  while (io->open && !io->writing && io->out_bytes > 0) {
+    uv_buf_t iov[GW_IOV_MAX];
+    size_t bytes = 0;
+    unsigned n = queue_iov(io, iov, &bytes);
+    int done = uv_try_write((uv_stream_t *)&io->tcp, iov, n);
+    if (done < 0 && done != UV_EAGAIN) {
+      io->fns->fail(io, done);
+      return;
+    }
+    if (done > 0) {
+      consume(io, (size_t)done);
+    }
+    if (done < 0 || (size_t)done < bytes) {
+      n = queue_iov(io, iov, &io->wreq_bytes);
+      io->wreq.data = io;
+      io->writing = true;
+      int error = uv_write(&io->wreq, (uv_stream_t *)&io->tcp, iov, n, write_cb);
+      if (error) {
+        io->writing = false;
+        io->fns->fail(io, error);
+        return;
+      }
+    }
+  }
+  after_progress(io);
+}
+
+void gw_io_writev(gw_io *io, const uv_buf_t *iov, unsigned n) {
+  size_t total = 0;
+  for (unsigned i = 0; i < n; i++) {
+    total += iov[i].len;
+  }
+  if (io->closing || io->error || total == 0) {
+    return;
+  }
+  size_t skip = 0;
+  if (io->open && io->out_bytes == 0 && !io->writing) {
+    io->progress_ms = gw_loop_now(io->loop);
+    if (total > GW_OUT_SMALL) {
+      int done = uv_try_write((uv_stream_t *)&io->tcp, iov, n);
+      if (done < 0 && done != UV_EAGAIN) {
+        io->error = done;
+        mark_dirty(io);
+        return;
+      }
+      skip = done > 0 ? (size_t)done : 0;
+      io->sent += skip;
+    }
+  }
+  for (unsigned i = 0; i < n; i++) {
+    size_t used = skip < iov[i].len ? skip : iov[i].len;
+    skip -= used;
+    queue_bytes(io, iov[i].base + used, iov[i].len - used);
+  }
+  io->congested = io->congested || io->out_bytes > GW_OUT_HIGH;
+  if (io->out_bytes > 0) {
+    mark_dirty(io);
+  }
+}
+
+void gw_io_fail_later(gw_io *io, int error) {
+  io->error = error;
+  mark_dirty(io);
+}
+
+void gw_io_write(gw_io *io, const void *p, size_t n) {
+  uv_buf_t iov = uv_buf_init((char *)p, (unsigned)n);
+  gw_io_writev(io, &iov, 1);
+}
+
+void gw_io_shut(gw_io *io) {
+  io->shut_after = true;
+  mark_dirty(io);
+}
+
+void gw_io_later(gw_io *io) {
+  io->later_event = true;
+  mark_later(io);
+}
+
+static void free_queue(gw_io *io) {
+  while (io->out_head) {
+    gw_block *b = io->out_head;
+    io->out_head = b->next;
+    gw_block_put(&io->loop->pool, b);
+  }
+  io->out_tail = NULL;
+  io->out_bytes = 0;
+}
+
+static void closing_cb(uv_handle_t *h) {
+  gw_io *io = h->data;
+  free_queue(io);
+  closed_cb(h);
+}
+
+static void unlink_from(gw_io **list, gw_io *io, size_t next_offset) {
+  while (*list) {
+    gw_io **next = (gw_io **)(void *)((char *)*list + next_offset);
+    if (*list == io) {
+      *list = *next;
+      return;
+    }
+    list = next;
+  }
+}
+
+void gw_io_close(gw_io *io) {
+  if (io->closing) {
+    return;
+  }
+  io->closing = true;
+  if (io->dirty) {
+    unlink_from(&io->loop->dirty, io, offsetof(gw_io, dirty_next));
+  }
+  if (io->later) {
+    unlink_from(&io->loop->later, io, offsetof(gw_io, later_next));
+  }
+  uv_close((uv_handle_t *)&io->tcp, closing_cb);
+}

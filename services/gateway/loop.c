@@ -1,0 +1,288 @@
+// The loop: turns, janitor, drain; see loop.h.
+#include "loop.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "config.h"
+#include "ecolink/error_json.h"
+#include "ecolink/log.h"
+#include "upstream.h"
+
+void gw_list_add(gw_list *list, gw_client *c) {
+  c->list = list;
+  c->next = NULL;
+  c->prev = list->tail;
+  if (list->tail) {
+    list->tail->next = c;
+  } else {
+    list->head = c;
+  }
+  list->tail = c;
+}
+
+void gw_list_remove(gw_list *list, gw_client *c) {
+  if (c->prev) {
+    c->prev->next = c->next;
+  } else {
+    list->head = c->next;
+  }
+  if (c->next) {
+    c->next->prev = c->prev;
+  } else {
+    list->tail = c->prev;
+  }
+  c->list = NULL;
+}
+
+const gw_snapshot *gw_loop_snapshot(gw_loop *loop) {
+  if (!loop->snapshot) {
+    loop->snapshot = gw_reader_begin(loop->store, loop->index);
+  }
+  return loop->snapshot;
+}
+
+// xoroshiro128+: for load balancing only.
+uint64_t gw_loop_random(gw_loop *loop) {
+  uint64_t a = loop->random[0];
+  uint64_t b = loop->random[1];
+  uint64_t result = a + b;
+  b ^= a;
+  loop->random[0] = ((a << 24) | (a >> 40)) ^ b ^ (b << 16);
+  loop->random[1] = (b << 37) | (b >> 27);
+  return result;
+}
+
+static void idle_cb(uv_idle_t *h) {
+  (void)h;
+}
+
+static void continue_paused(gw_loop *loop) {
+  // Each entry may close any other: entries leave the list before they run, and closing takes them off it.
+  for (size_t rounds = loop->n_clients * 2 + 64; loop->later && rounds > 0; rounds--) {
+    gw_io *io = loop->later;
+    loop->later = io->later_next;
+    io->later = false;
+    bool event = io->later_event;
+    io->later_event = false;
+    if (io->want_read) {
+      gw_io_read(io, true);
+    }
+    if (event) {
+      io->fns->resumed(io);
+    }
+  }
+}
+
+static void flush_dirty(gw_loop *loop) {
+  while (loop->dirty) {
+    gw_io *io = loop->dirty;
+    loop->dirty = io->dirty_next;
+    io->dirty = false;
+    gw_io_flush(io);
+  }
+}
+
+static void kill_all(gw_loop *loop) {
+  while (loop->active.head) {
+    gw_client_drop(loop->active.head);
+  }
+  while (loop->quiet.head) {
+    gw_client_drop(loop->quiet.head);
+  }
+}
+
+static void finish_drain(gw_loop *loop) {
+  loop->killed = true;
+  for (size_t i = 0; i < GW_REPLICA_BUCKETS; i++) {
+    for (gw_replica *r = loop->replicas.buckets[i]; r; r = r->next) {
+      assert(r->outstanding == 0);
+      gw_upstreams_close_idle(r);
+    }
+  }
+  uv_close((uv_handle_t *)&loop->janitor, NULL);
+  uv_close((uv_handle_t *)&loop->idle, NULL);
+  uv_close((uv_handle_t *)&loop->wake, NULL);
+  uv_close((uv_handle_t *)&loop->check, NULL);
+}
+
+static void drain_step(gw_loop *loop) {
+  if (!loop->draining || loop->killed) {
+    return;
+  }
+  while (loop->quiet.head) {
+    gw_client_drop(loop->quiet.head);
+  }
+  if (gw_loop_now(loop) >= loop->kill_at_ms) {
+    kill_all(loop);
+  }
+  if (loop->n_clients == 0) {
+    finish_drain(loop);
+  }
+}
+
+static void check_cb(uv_check_t *h) {
+  gw_loop *loop = h->data;
+  continue_paused(loop);
+  flush_dirty(loop);
+  drain_step(loop);
+  if (loop->snapshot) {
+    gw_reader_end(loop->store, loop->index);
+    loop->snapshot = NULL;
+  }
+  loop->turn++;
+  if (loop->killed) {
+    return;
+  }
+  if (loop->later || loop->dirty) {
+    uv_idle_start(&loop->idle, idle_cb);
+  } else {
+    uv_idle_stop(&loop->idle);
+  }
+}
+
+static void begin_drain(gw_loop *loop) {
+  loop->draining = true;
+  loop->kill_at_ms = gw_loop_now(loop) + (uint64_t)gw_cfg.drain_requests_s * 1000;
+  if (loop->listening) {
+    loop->listening = false;
+    uv_close((uv_handle_t *)&loop->listener, NULL);
+  }
+}
+
+static void wake_cb(uv_async_t *h) {
+  gw_loop *loop = h->data;
+  if (atomic_load(&loop->stop) && !loop->draining) {
+    begin_drain(loop);
+  }
+  gw_bridge_deliver(loop);
+}
+
+static void janitor_cb(uv_timer_t *h) {
+  gw_loop *loop = h->data;
+  uint64_t now = gw_loop_now(loop);
+  for (gw_client *c = loop->active.head, *next = NULL; c; c = next) {
+    next = c->next;
+    gw_client_tick(c, now);
+  }
+  while (loop->quiet.head && now - loop->quiet.head->since_ms > (uint64_t)gw_cfg.client_idle_timeout_ms) {
+    gw_client_tick(loop->quiet.head, now);
+  }
+  for (gw_upstream *up = loop->busy; up;) {
+    // A failed attempt may begin another (added at the head) and closes none but its own.
+    gw_upstream *next = up->next;
+    gw_upstream_tick(up, now);
+    up = next;
+  }
+  if (now - loop->second_ms >= 1000) {
+    loop->second_ms = now;
+    gw_replicas_sweep(loop);
+  }
+}
+
+static eco_status listen_on(gw_loop *loop, struct sockaddr_storage *address) {
+  int on = 1;
+  socklen_t len = address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+  int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+      setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 || bind(fd, (struct sockaddr *)address, len) != 0 ||
+      getsockname(fd, (struct sockaddr *)address, &len) != 0) {
+    eco_status st = eco_error(ECO_INTERNAL, "cannot listen on %s: %m", gw_cfg.listen);
+    if (fd >= 0) {
+      close(fd);
+    }
+    return st;
+  }
+  uv_tcp_init(&loop->uv, &loop->listener);
+  loop->listener.data = loop;
+  int error = uv_tcp_open(&loop->listener, fd);
+  error = error ? error : uv_listen((uv_stream_t *)&loop->listener, GW_LISTEN_BACKLOG, gw_client_accept);
+  loop->listening = true;
+  return error ? eco_error(ECO_INTERNAL, "cannot listen on %s: %s", gw_cfg.listen, uv_strerror(error)) : eco_success();
+}
+
+eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct sockaddr_storage *address, gw_loop **out) {
+  gw_loop *loop = aligned_alloc(64, (sizeof *loop + 63) / 64 * 64);
+  if (!loop) {
+    abort();
+  }
+  memset(loop, 0, sizeof *loop);
+  loop->index = index;
+  loop->store = store;
+  loop->mgmt = mgmt;
+  loop->clients.size = sizeof(gw_client);
+  loop->requests.size = sizeof(gw_req);
+  loop->upstreams.size = sizeof(gw_upstream);
+  loop->read_buffer = malloc(GW_READ_BUFFER);
+  loop->scratch = malloc(GW_SCRATCH);
+  loop->usage = gw_usage_ring_new();
+  if (!loop->read_buffer || !loop->scratch) {
+    abort();
+  }
+  eco_buf_init(&loop->text, GW_MODELS_LIST_MAX);
+  randombytes_buf(loop->random, sizeof loop->random);
+  randombytes_buf(&loop->id_seed, sizeof loop->id_seed);
+  pthread_mutex_init(&loop->shared.lock, NULL);
+  uv_loop_init(&loop->uv);
+  uv_check_init(&loop->uv, &loop->check);
+  uv_idle_init(&loop->uv, &loop->idle);
+  uv_timer_init(&loop->uv, &loop->janitor);
+  uv_async_init(&loop->uv, &loop->wake, wake_cb);
+  loop->check.data = loop;
+  loop->janitor.data = loop;
+  loop->wake.data = loop;
+  uv_check_start(&loop->check, check_cb);
+  uv_timer_start(&loop->janitor, janitor_cb, GW_JANITOR_MS, GW_JANITOR_MS);
+  *out = loop;
+  return listen_on(loop, address);
+}
+
+static void *loop_main(void *arg) {
+  gw_loop *loop = arg;
+  uv_run(&loop->uv, UV_RUN_DEFAULT);
+  assert(loop->held == 0 && loop->requests.n_used == 0);
+  return NULL;
+}
+
+eco_status gw_loop_start(gw_loop *loop) {
+  int error = pthread_create(&loop->thread, NULL, loop_main, loop);
+  return error ? eco_error(ECO_INTERNAL, "cannot start a loop: %s", strerror(error)) : eco_success();
+}
+
+void gw_loop_stop(gw_loop *loop) {
+  atomic_store(&loop->stop, true);
+  uv_async_send(&loop->wake);
+}
+
+void gw_loop_join(gw_loop *loop) {
+  pthread_join(loop->thread, NULL);
+}
+
+gw_failure_report *gw_loop_take_reports(gw_loop *loop) {
+  pthread_mutex_lock(&loop->shared.lock);
+  gw_failure_report *list = loop->shared.reports;
+  loop->shared.reports = NULL;
+  pthread_mutex_unlock(&loop->shared.lock);
+  return list;
+}
+
+void gw_loop_free(gw_loop *loop) {
+  uv_loop_close(&loop->uv);
+  gw_replicas_free(loop);
+  gw_failure_reports_free(gw_loop_take_reports(loop));
+  gw_pool_drain(&loop->pool);
+  gw_slab_drain(&loop->clients);
+  gw_slab_drain(&loop->requests);
+  gw_slab_drain(&loop->upstreams);
+  eco_buf_free(&loop->text);
+  pthread_mutex_destroy(&loop->shared.lock);
+  free(loop->usage);
+  free(loop->read_buffer);
+  free(loop->scratch);
+  free(loop);
+}

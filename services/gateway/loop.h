@@ -1,0 +1,94 @@
+// One event loop on one thread: its listener, pools, snapshot reader, replicas and janitor. Nothing in a gw_loop is touched by
+// another thread but what `shared` holds.
+//
+// A turn: poll (reads, parses, queues output) -> check (continues paused connections, flushes every dirty one, lets go of the
+// snapshot). The snapshot is picked up at most once per turn, by gw_loop_snapshot, and borrowed until the turn ends.
+#ifndef GATEWAY_LOOP_H
+#define GATEWAY_LOOP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "ecolink/buf.h"
+#include "io.h"
+#include "mgmt.h"
+#include "pool.h"
+#include "replica.h"
+#include "snapshot.h"
+#include "usage.h"
+
+typedef struct gw_client gw_client;
+typedef struct gw_upstream gw_upstream;
+struct gw_piece;
+
+typedef struct gw_list {  // doubly linked, of clients
+  gw_client *head;
+  gw_client *tail;
+} gw_list;
+
+struct gw_loop {
+  uv_loop_t uv;
+  uv_tcp_t listener;
+  uv_check_t check;
+  uv_idle_t idle;  // active while continued connections wait: poll must not sleep
+  uv_timer_t janitor;
+  uv_async_t wake;
+  unsigned index;
+  uint32_t turn;
+  gw_store *store;
+  gw_mgmt *mgmt;
+  const gw_snapshot *snapshot;  // of this turn; NULL: not picked up
+  char *read_buffer;
+  char *scratch;
+  eco_buf text;  // for our own bodies: kept, so that an error costs no allocation
+  gw_pool pool;
+  gw_slab clients;
+  gw_slab requests;
+  gw_slab upstreams;
+  gw_io *dirty;
+  gw_io *later;
+  gw_list active;  // clients with a request, lingering or tunnelling
+  gw_list quiet;   // idle ones, longest idle first
+  gw_upstream *busy;  // upstreams that work for a request
+  gw_replicas replicas;
+  size_t n_clients;
+  uint64_t held;  // bytes of request bodies
+  uint64_t random[2];
+  uint64_t id_seed;
+  uint64_t id_count;
+  uint64_t second_ms;  // last once-a-second sweep
+  bool listening;
+  bool draining;
+  bool killed;
+  uint64_t kill_at_ms;
+  gw_usage_ring *usage;
+  struct {  // other threads: under `lock`, then uv_async_send(&wake)
+    pthread_mutex_t lock;
+    struct gw_piece *pieces;  // of management answers, oldest first
+    struct gw_piece *pieces_tail;
+    gw_failure_report *reports;
+  } shared;
+  _Atomic bool stop;
+  pthread_t thread;
+};
+
+// Creates the loop and its listening socket (SO_REUSEPORT); *address gets the port when it was 0. Not running yet.
+eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct sockaddr_storage *address, gw_loop **out);
+eco_status gw_loop_start(gw_loop *loop);
+void gw_loop_stop(gw_loop *loop);  // asks it to drain; any thread
+void gw_loop_join(gw_loop *loop);  // waits for its end
+void gw_loop_free(gw_loop *loop);
+
+static inline uint64_t gw_loop_now(const gw_loop *loop) {
+  return uv_now(&loop->uv);
+}
+const gw_snapshot *gw_loop_snapshot(gw_loop *loop);
+uint64_t gw_loop_random(gw_loop *loop);
+// The failures since the last call, for the bus thread; the caller frees the list with gw_failure_reports_free.
+gw_failure_report *gw_loop_take_reports(gw_loop *loop);
+
+void gw_list_add(gw_list *list, gw_client *c);
+void gw_list_remove(gw_list *list, gw_client *c);
+
+#endif
