@@ -35,7 +35,8 @@ int gw_answer_head(gw_req *r, gw_upstream *up) {
     return HPE_USER;
   }
   if (server_trouble(status)) {
-    gw_replica_failed(r->loop, up->replica, r->endpoint_class, GW_FAIL_STATUS, 1e3 * (double)gw_cfg.first_byte_timeout_ms);
+    gw_replica_failed(r->loop, up->replica, r->endpoint_class, GW_FAIL_STATUS,
+                      1e3 * (double)gw_cfg.first_byte_timeout_ms);
     if (gw_forward_may_retry(r)) {
       up->retry = true;
       return HPE_USER;
@@ -198,8 +199,9 @@ void gw_answer_complete(gw_req *r, gw_upstream *up, bool reusable) {
 
 // The stream goes on to its proper end with an error event; anything else ends without it.
 void gw_answer_broken(gw_req *r, gw_failure kind) {
-  eco_status st = eco_error(kind == GW_FAIL_TIMEOUT ? ECO_UPSTREAM_TIMEOUT : ECO_UPSTREAM_ERROR,
-                            "The replica in region %s was lost while it answered. What was received so far is incomplete.", r->region);
+  eco_status st = eco_error(
+      kind == GW_FAIL_TIMEOUT ? ECO_UPSTREAM_TIMEOUT : ECO_UPSTREAM_ERROR,
+      "The replica in region %s was lost while it answered. What was received so far is incomplete.", r->region);
   eco_log_set_context(r->id, NULL);
   eco_log(ECO_LOG_WARN, "answer broken off", ECO_F_I64("instance", r->instance_id), ECO_F_STR("region", r->region),
           ECO_F_STR("kind", gw_failure_word(kind)));

@@ -26,8 +26,10 @@ static gw_req *req_of(llhttp_t *p) {
 }
 
 static int too_large(gw_req *r) {
-  gw_req_fail_close(r, eco_error(ECO_INVALID_JSON, "The request head is larger than %d bytes, its target longer than %d or its "
-                                 "headers more than %d.", (int)GW_BLOCK_DATA, GW_URL_MAX, GW_HEADERS_MAX));
+  gw_req_fail_close(r, eco_error(ECO_INVALID_JSON,
+                                 "The request head is larger than %d bytes, its target longer than %d or its "
+                                 "headers more than %d.",
+                                 (int)GW_BLOCK_DATA, GW_URL_MAX, GW_HEADERS_MAX));
   return HPE_USER;
 }
 
@@ -245,7 +247,8 @@ void gw_client_accept(uv_stream_t *listener, int status) {
   gw_metrics_clients(1);
   gw_list_add(&loop->quiet, c);
   c->since_ms = gw_loop_now(loop);
-  if (uv_accept(listener, (uv_stream_t *)&c->io.tcp) != 0 || loop->n_clients > (size_t)gw_cfg.clients_max || loop->draining) {
+  if (uv_accept(listener, (uv_stream_t *)&c->io.tcp) != 0 || loop->n_clients > (size_t)gw_cfg.clients_max ||
+      loop->draining) {
     gw_client_drop(c);
     return;
   }
@@ -329,7 +332,8 @@ void gw_client_progress(gw_client *c) {
   if (!r->head_done) {
     return;
   }
-  if (!r->body_done && !r->continue_sent && gw_slice_is(gw_head_get(&r->head, GW_H_EXPECT), "100-continue") && !r->http10) {
+  if (!r->body_done && !r->continue_sent && gw_slice_is(gw_head_get(&r->head, GW_H_EXPECT), "100-continue") &&
+      !r->http10) {
     static const char CONTINUE[] = "HTTP/1.1 100 Continue\r\n\r\n";
     r->continue_sent = true;
     if (r->body.end == 0) {  // a client that did not wait needs no permission

@@ -5,37 +5,49 @@
 #include <string.h>
 
 #include "gw_limits.h"
+#include "mgmt.h"
 
 gw_config gw_cfg;
 
-#define STR(n, t, d, h) {.name = n, .kind = ECO_SET_STR, .target = &gw_cfg.t, .fallback = d, .help = h}
+#define STR(n, t, d, h) \
+  { .name = n, .kind = ECO_SET_STR, .target = &gw_cfg.t, .fallback = d, .help = h }
 #define NUM(n, t, d, lo, hi, h) \
-  {.name = n, .kind = ECO_SET_I64, .target = &gw_cfg.t, .fallback = d, .min = lo, .max = hi, .help = h}
+  { .name = n, .kind = ECO_SET_I64, .target = &gw_cfg.t, .fallback = d, .min = lo, .max = hi, .help = h }
 
 const eco_setting gw_settings[] = {
     STR("LISTEN", listen, "127.0.0.1:8080", "address and port of the public API"),
     STR("REGION", region, "", "region this gateway stands in; only for logs and metrics"),
-    STR("SNAPSHOT_FILE", snapshot_file, "", "file to save keys and routes to, and to start from while NATS is away; empty: none"),
+    STR("SNAPSHOT_FILE", snapshot_file, "",
+        "file to save keys and routes to, and to start from while NATS is away; empty: none"),
     STR("SPOOL_DIR", spool_dir, "", "folder of the usage spool; empty: usage is lost while NATS is away"),
     STR("TRUSTED_PROXIES", trusted_proxies, "", "comma-separated CIDRs whose X-Forwarded-* headers are believed"),
     NUM("LOOPS", loops, "1", 1, 64, "event loops, one thread each; about one per core"),
-    NUM("SPOOL_MAX_BYTES", spool_max_bytes, "268435456", 65536, INT64_MAX, "bytes of unsent usage kept; beyond: dropped and counted"),
+    NUM("SPOOL_MAX_BYTES", spool_max_bytes, "268435456", 65536, INT64_MAX,
+        "bytes of unsent usage kept; beyond: dropped and counted"),
     NUM("RATE_LIMIT_DEFAULT", rate_limit_default, "200", 1, 10000000, "calls a minute of a key that names no limit"),
-    NUM("RATE_LIMIT_SHARE", rate_limit_share, "1", 1, 1000, "gateways that share the traffic: each enforces limit / share"),
+    NUM("RATE_LIMIT_SHARE", rate_limit_share, "1", 1, 1000,
+        "gateways that share the traffic: each enforces limit / share"),
     NUM("JSON_BODY_MAX", json_body_max, "33554432", 1024, INT64_MAX, "bytes of a JSON body"),
     NUM("MULTIPART_BODY_MAX", multipart_body_max, "67108864", 1024, INT64_MAX, "bytes of a multipart body"),
-    NUM("HELD_MAX", held_max, "268435456", 1048576, INT64_MAX, "bytes of request bodies held per loop; beyond: 503 overloaded"),
+    NUM("HELD_MAX", held_max, "268435456", 1048576, INT64_MAX,
+        "bytes of request bodies held per loop; beyond: 503 overloaded"),
     NUM("CLIENTS_MAX", clients_max, "8000", 1, 1000000, "client connections per loop; beyond: accepted and closed"),
     NUM("CONNECT_TIMEOUT_MS", connect_timeout_ms, "2000", 10, 60000, "to reach a replica"),
-    NUM("FIRST_BYTE_TIMEOUT_MS", first_byte_timeout_ms, "300000", 50, 86400000, "from the request sent to the first byte of the answer"),
+    NUM("FIRST_BYTE_TIMEOUT_MS", first_byte_timeout_ms, "300000", 50, 86400000,
+        "from the request sent to the first byte of the answer"),
     NUM("IDLE_TIMEOUT_MS", idle_timeout_ms, "120000", 50, 86400000, "between two bytes of an answer"),
     NUM("CLIENT_HEAD_TIMEOUT_MS", client_head_timeout_ms, "15000", 50, 600000, "for a client to finish a request head"),
     NUM("CLIENT_BODY_TIMEOUT_MS", client_body_timeout_ms, "60000", 50, 86400000, "between two bytes of a request body"),
-    NUM("CLIENT_IDLE_TIMEOUT_MS", client_idle_timeout_ms, "120000", 50, 86400000, "between two requests on a connection"),
-    NUM("CLIENT_WRITE_TIMEOUT_MS", client_write_timeout_ms, "120000", 50, 86400000, "a client that takes no byte of its answer for so long is cut"),
-    NUM("UPSTREAM_KEEPALIVE_MS", upstream_keepalive_ms, "4000", 0, 3600000, "idle connections to replicas are reused within this time (below the engine's own limit)"),
-    NUM("TUNNEL_IDLE_TIMEOUT_MS", tunnel_idle_timeout_ms, "600000", 50, 86400000, "a WebSocket without a byte for so long is closed"),
+    NUM("CLIENT_IDLE_TIMEOUT_MS", client_idle_timeout_ms, "120000", 50, 86400000,
+        "between two requests on a connection"),
+    NUM("CLIENT_WRITE_TIMEOUT_MS", client_write_timeout_ms, "120000", 50, 86400000,
+        "a client that takes no byte of its answer for so long is cut"),
+    NUM("UPSTREAM_KEEPALIVE_MS", upstream_keepalive_ms, "4000", 0, 3600000,
+        "idle connections to replicas are reused within this time (below the engine's own limit)"),
+    NUM("TUNNEL_IDLE_TIMEOUT_MS", tunnel_idle_timeout_ms, "600000", 50, 86400000,
+        "a WebSocket without a byte for so long is closed"),
     NUM("DRAIN_REQUESTS_S", drain_requests_s, "25", 0, 3600, "at SIGTERM: how long requests in flight may go on"),
+    GW_MGMT_SETTINGS,
     ECO_SETTING_END,
 };
 
@@ -80,7 +92,8 @@ eco_status gw_config_check(void) {
   while (*p) {
     size_t n = strcspn(p, ",");
     if (range_count == RANGES_MAX || !parse_range(p, n, &ranges[range_count])) {
-      return eco_error(ECO_INVALID_REQUEST, "ECOLINK_GATEWAY_TRUSTED_PROXIES: not a list of at most %d CIDRs", RANGES_MAX);
+      return eco_error(ECO_INVALID_REQUEST, "ECOLINK_GATEWAY_TRUSTED_PROXIES: not a list of at most %d CIDRs",
+                       RANGES_MAX);
     }
     range_count++;
     p += n + (p[n] == ',');
@@ -89,8 +102,9 @@ eco_status gw_config_check(void) {
 }
 
 bool gw_config_trusts(const struct sockaddr *peer) {
-  const uint8_t *addr = peer->sa_family == AF_INET6 ? (const uint8_t *)&((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr
-                                                    : (const uint8_t *)&((const struct sockaddr_in *)(const void *)peer)->sin_addr;
+  const uint8_t *addr = peer->sa_family == AF_INET6
+                            ? (const uint8_t *)&((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr
+                            : (const uint8_t *)&((const struct sockaddr_in *)(const void *)peer)->sin_addr;
   for (size_t i = 0; i < range_count; i++) {
     if (ranges[i].family != peer->sa_family) {
       continue;
@@ -98,7 +112,8 @@ bool gw_config_trusts(const struct sockaddr *peer) {
     unsigned bytes = ranges[i].bits / 8;
     unsigned rest = ranges[i].bits % 8;
     uint8_t mask = (uint8_t)(0xff00 >> rest);
-    if (memcmp(addr, ranges[i].addr, bytes) == 0 && (rest == 0 || ((addr[bytes] ^ ranges[i].addr[bytes]) & mask) == 0)) {
+    if (memcmp(addr, ranges[i].addr, bytes) == 0 &&
+        (rest == 0 || ((addr[bytes] ^ ranges[i].addr[bytes]) & mask) == 0)) {
       return true;
     }
   }

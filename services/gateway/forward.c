@@ -70,8 +70,9 @@ bool gw_forward_may_retry(gw_req *r) {
 static void start(gw_req *r) {
   if (!attempt(r)) {
     r->retry_after_s = 2;
-    gw_req_answer_error(r, eco_error(ECO_NO_HEALTHY_REPLICA, "No replica of instance %lld is healthy right now. Try again in a moment.",
-                                     (long long)r->instance_id));
+    gw_req_answer_error(
+        r, eco_error(ECO_NO_HEALTHY_REPLICA, "No replica of instance %lld is healthy right now. Try again in a moment.",
+                     (long long)r->instance_id));
   }
 }
 
@@ -101,7 +102,8 @@ static void send_head(gw_req *r) {
       .request_id = r->id,
       .body = declared,
       .chunked = declared && !known,
-      .content_length = edited_length(r, r->body_done ? r->body.end : (uint64_t)(known ? r->framing.content_length : 0)),
+      .content_length =
+          edited_length(r, r->body_done ? r->body.end : (uint64_t)(known ? r->framing.content_length : 0)),
   };
   r->chunked_up = out.chunked;
   r->head_sent = true;
@@ -225,7 +227,8 @@ static bool resolve_model(gw_req *r) {
 
 static void progress_model(gw_req *r) {
   if (!r->up && r->body_done) {
-    gw_find_error error = r->kind == GW_KIND_JSON ? gw_model_finder_finish(&r->find.json) : gw_multipart_finder_finish(&r->find.form);
+    gw_find_error error =
+        r->kind == GW_KIND_JSON ? gw_model_finder_finish(&r->find.json) : gw_multipart_finder_finish(&r->find.form);
     if (error != GW_FIND_OK) {
       gw_req_fail(r, gw_find_status(error));
     }
@@ -298,11 +301,13 @@ static eco_status failure_status(const gw_req *r, gw_failure kind) {
     case GW_FAIL_CONNECT:
       return eco_error(ECO_UPSTREAM_ERROR, "The replica in region %s could not be reached.", r->region);
     case GW_FAIL_GARBAGE:
-      return eco_error(ECO_UPSTREAM_ERROR, "The replica in region %s answered something that is not valid HTTP.", r->region);
+      return eco_error(ECO_UPSTREAM_ERROR, "The replica in region %s answered something that is not valid HTTP.",
+                       r->region);
     case GW_FAIL_STATUS:
       return eco_error(ECO_UPSTREAM_ERROR, "The replica in region %s answered with a server error.", r->region);
     default:
-      return eco_error(ECO_UPSTREAM_ERROR, "The connection to the replica in region %s was lost before it answered.", r->region);
+      return eco_error(ECO_UPSTREAM_ERROR, "The connection to the replica in region %s was lost before it answered.",
+                       r->region);
   }
 }
 
@@ -313,7 +318,8 @@ void gw_forward_failed(gw_req *r, gw_failure kind) {
   bool silent = up->io.received == up->received_base;
   bool stale = up->reused && kind == GW_FAIL_RESET && silent;
   if (!stale && kind != GW_FAIL_STATUS) {  // statuses were counted when the head came
-    double timeout_us = 1e3 * (double)(kind == GW_FAIL_CONNECT ? gw_cfg.connect_timeout_ms : gw_cfg.first_byte_timeout_ms);
+    double timeout_us =
+        1e3 * (double)(kind == GW_FAIL_CONNECT ? gw_cfg.connect_timeout_ms : gw_cfg.first_byte_timeout_ms);
     gw_replica_failed(r->loop, replica, r->endpoint_class, kind, timeout_us);
   }
   gw_upstream_release(up, false);

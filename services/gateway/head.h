@@ -81,13 +81,13 @@ static inline gw_slice gw_head_value(const gw_head *h, const gw_header *x) {
 }
 // First header of this id, or NULL; *count (may be NULL) = how many there are.
 const gw_header *gw_head_find(const gw_head *h, gw_header_id id, unsigned *count);
-gw_slice gw_head_get(const gw_head *h, gw_header_id id);  // {"", 0} when absent
-bool gw_slice_is(gw_slice s, const char *lower);          // equal, ASCII case aside
+gw_slice gw_head_get(const gw_head *h, gw_header_id id);    // {"", 0} when absent
+bool gw_slice_is(gw_slice s, const char *lower);            // equal, ASCII case aside
 bool gw_slice_has_token(gw_slice list, const char *lower);  // member of a comma-separated list
 
 // ---- the request line, before the parser sees it ----
-// llhttp lets pass what we refuse: HTTP/0.9, RTSP, ICE, several spaces. Feed every byte from the start of a message until
-// `done`; false: refuse with 400.
+// llhttp lets pass what we refuse: HTTP/0.9, RTSP, ICE, several spaces. Feed every byte from the start of a message
+// until `done`; false: refuse with 400.
 typedef struct gw_request_line {
   uint8_t state;
   uint8_t blanks;
@@ -106,8 +106,8 @@ typedef struct gw_framing {
   bool chunked;
   int64_t content_length;  // -1: not declared
 } gw_framing;
-// Origin form, or absolute form without userinfo. Refuses fragments, bytes outside printable ASCII, dot segments plain or
-// encoded.
+// Origin form, or absolute form without userinfo. Refuses fragments, bytes outside printable ASCII, dot segments plain
+// or encoded.
 eco_status gw_target_parse(gw_slice url, gw_target *out);
 // The framing rules of RFC 9112 section 6.3 and ours; every failure is answered 400 and closes.
 eco_status gw_head_judge(const gw_head *h, int major, int minor, gw_framing *out);
@@ -119,15 +119,15 @@ typedef struct gw_request_out {
   gw_slice path;
   gw_slice query;
   bool has_query;
-  const char *host;  // the engine's
-  const char *token; // "" or what it takes as a bearer token
-  bool v1;           // else /proxy
+  const char *host;   // the engine's
+  const char *token;  // "" or what it takes as a bearer token
+  bool v1;            // else /proxy
   bool websocket;
   bool trusted;      // the peer may send X-Forwarded-*
   const char *peer;  // its address
   gw_slice client_host;
   const char *request_id;
-  bool body;     // whether there is one
+  bool body;  // whether there is one
   bool chunked;
   uint64_t content_length;
 } gw_request_out;

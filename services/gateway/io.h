@@ -1,4 +1,5 @@
-// A TCP connection of a loop, client's or engine's: reading into the loop's one buffer, and an output queue flushed once per turn.
+// A TCP connection of a loop, client's or engine's: reading into the loop's one buffer, and an output queue flushed
+// once per turn.
 //
 //   gw_io_write --> queue of blocks --(check phase)--> uv_try_write --(what the kernel did not take)--> uv_write
 // Failures never come out of gw_io_write itself: they are delivered by `fail` in the check phase, so a caller is never
@@ -32,8 +33,8 @@ struct gw_io {
   gw_block *out_head;
   gw_block *out_tail;
   size_t out_bytes;
-  size_t wreq_bytes;     // of the uv_write under way
-  uint64_t sent;         // bytes handed to the kernel
+  size_t wreq_bytes;  // of the uv_write under way
+  uint64_t sent;      // bytes handed to the kernel
   uint64_t received;
   uint64_t progress_ms;  // last time the kernel took something, or the queue was empty
   gw_io *dirty_next;
@@ -43,7 +44,7 @@ struct gw_io {
   bool open;      // may be written to (connected)
   bool want_read;
   bool reading;
-  bool writing;   // a uv_write is under way
+  bool writing;  // a uv_write is under way
   bool congested;
   bool dirty;
   bool later;
@@ -60,9 +61,9 @@ void gw_io_read(gw_io *io, bool on);
 void gw_io_writev(gw_io *io, const uv_buf_t *iov, unsigned n);
 void gw_io_write(gw_io *io, const void *p, size_t n);
 void gw_io_fail_later(gw_io *io, int error);  // delivered in the check phase
-void gw_io_flush(gw_io *io);       // called by the loop in its check phase
-void gw_io_shut(gw_io *io);        // half-close after what is queued
-void gw_io_later(gw_io *io);       // fns->resumed in the check phase
-void gw_io_close(gw_io *io);       // once; drops what is queued
+void gw_io_flush(gw_io *io);                  // called by the loop in its check phase
+void gw_io_shut(gw_io *io);                   // half-close after what is queued
+void gw_io_later(gw_io *io);                  // fns->resumed in the check phase
+void gw_io_close(gw_io *io);                  // once; drops what is queued
 
 #endif

@@ -13,14 +13,30 @@ static const struct {
   const char *name;
   uint8_t id;
 } KEYS[] = {
-    {"content", K_TEXT},          {"reasoning_content", K_TEXT}, {"reasoning", K_TEXT},
-    {"text", K_TEXT},             {"refusal", K_TEXT},           {"arguments", K_TEXT},
-    {"partial_json", K_TEXT},     {"thinking", K_TEXT},          {"delta", K_TEXT},
-    {"b64_json", K_TEXT},         {"generated_text", K_TEXT},    {"transcript", K_TEXT},
-    {"tool_calls", K_MARK},       {"function_call", K_MARK},     {"error", K_MARK},
-    {"finish_reason", K_REASON},  {"stop_reason", K_REASON},     {"usage", K_USAGE},
-    {"prompt_tokens", K_PROMPT},  {"input_tokens", K_PROMPT},    {"completion_tokens", K_COMPLETION},
-    {"output_tokens", K_COMPLETION}, {"response", K_WRAPPER},    {"message", K_WRAPPER},
+    {"content", K_TEXT},
+    {"reasoning_content", K_TEXT},
+    {"reasoning", K_TEXT},
+    {"text", K_TEXT},
+    {"refusal", K_TEXT},
+    {"arguments", K_TEXT},
+    {"partial_json", K_TEXT},
+    {"thinking", K_TEXT},
+    {"delta", K_TEXT},
+    {"b64_json", K_TEXT},
+    {"generated_text", K_TEXT},
+    {"transcript", K_TEXT},
+    {"tool_calls", K_MARK},
+    {"function_call", K_MARK},
+    {"error", K_MARK},
+    {"finish_reason", K_REASON},
+    {"stop_reason", K_REASON},
+    {"usage", K_USAGE},
+    {"prompt_tokens", K_PROMPT},
+    {"input_tokens", K_PROMPT},
+    {"completion_tokens", K_COMPLETION},
+    {"output_tokens", K_COMPLETION},
+    {"response", K_WRAPPER},
+    {"message", K_WRAPPER},
 };
 
 void gw_json_walk_init(gw_json_walk *w) {

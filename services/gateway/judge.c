@@ -67,8 +67,10 @@ static bool authenticate(gw_req *r, gw_slice text) {
     return refuse_key(r, "No API key was sent. Send the header `Authorization: Bearer eco_...`.");
   }
   if (!eco_api_key_is(text.p, text.n)) {
-    return refuse_key(r, "The API key is malformed. It begins with `eco_` and holds nothing else than the key itself: no quotes, "
-                         "blanks or line end.");
+    return refuse_key(
+        r,
+        "The API key is malformed. It begins with `eco_` and holds nothing else than the key itself: no quotes, "
+        "blanks or line end.");
   }
   uint8_t hash[32];
   eco_sha256(text.p, text.n, hash);
@@ -95,15 +97,15 @@ static bool within_limit(gw_req *r) {
   int64_t next = 0;
   do {
     r->limit = gw_limit_check(tat, now_us, r->limit.limit, &next);
-  } while (r->limit.allowed &&
-           !atomic_compare_exchange_weak_explicit(&r->cell->tat_us, &tat, next, memory_order_relaxed, memory_order_relaxed));
+  } while (r->limit.allowed && !atomic_compare_exchange_weak_explicit(&r->cell->tat_us, &tat, next,
+                                                                      memory_order_relaxed, memory_order_relaxed));
   r->limited = true;
   if (r->limit.allowed) {
     return true;
   }
   r->retry_after_s = r->limit.retry_after_s > 0 ? r->limit.retry_after_s : 1;
-  gw_req_fail(r, eco_error(ECO_RATE_LIMIT_EXCEEDED, "This key may make %d requests a minute. Try again in %d s.", r->limit.limit,
-                           r->retry_after_s));
+  gw_req_fail(r, eco_error(ECO_RATE_LIMIT_EXCEEDED, "This key may make %d requests a minute. Try again in %d s.",
+                           r->limit.limit, r->retry_after_s));
   return false;
 }
 
@@ -117,13 +119,14 @@ static void starting(gw_req *r, const gw_route *route) {
   bool pending = route->status == ECOLINK__V1__INSTANCE_STATUS__INSTANCE_STATUS_PENDING;
   r->retry_after_s = route->retry_after_s > 0 ? route->retry_after_s : 5;
   gw_req_fail(r, eco_error(ECO_INSTANCE_STARTING, "Instance %lld is not ready yet: %s%s%s. Try again in %d s.",
-                           (long long)route->instance_id, pending ? "pending" : "provisioning", route->status_detail[0] ? ", " : "",
-                           route->status_detail, r->retry_after_s));
+                           (long long)route->instance_id, pending ? "pending" : "provisioning",
+                           route->status_detail[0] ? ", " : "", route->status_detail, r->retry_after_s));
 }
 
 static bool take_route(gw_req *r, const gw_route *route) {
   if (strcmp(route->account_id, r->cell->account_id) != 0) {
-    gw_req_fail(r, eco_error(ECO_FORBIDDEN, "Instance %lld belongs to another account.", (long long)route->instance_id));
+    gw_req_fail(r,
+                eco_error(ECO_FORBIDDEN, "Instance %lld belongs to another account.", (long long)route->instance_id));
     return false;
   }
   r->instance_id = route->instance_id;
@@ -131,7 +134,8 @@ static bool take_route(gw_req *r, const gw_route *route) {
   if (route->status == ECOLINK__V1__INSTANCE_STATUS__INSTANCE_STATUS_STOPPING ||
       route->status == ECOLINK__V1__INSTANCE_STATUS__INSTANCE_STATUS_STOPPED ||
       route->status == ECOLINK__V1__INSTANCE_STATUS__INSTANCE_STATUS_FAILED) {
-    gw_req_fail(r, eco_error_param(ECO_MODEL_NOT_FOUND, "model", "Instance %lld has been stopped.", (long long)route->instance_id));
+    gw_req_fail(r, eco_error_param(ECO_MODEL_NOT_FOUND, "model", "Instance %lld has been stopped.",
+                                   (long long)route->instance_id));
     return false;
   }
   if (route->n_replicas == 0 && route->status != ECOLINK__V1__INSTANCE_STATUS__INSTANCE_STATUS_RUNNING) {
@@ -163,9 +167,12 @@ bool gw_judge_route(gw_req *r, const char *model, size_t n) {
   int64_t instance = 0;
   int shown = (int)(n < GW_MODEL_SHOWN ? n : GW_MODEL_SHOWN);
   if (!eco_model_string_parse(model, n, &name_len, &instance)) {
-    gw_req_fail(r, eco_error_param(ECO_MODEL_NOT_FOUND, "model",
-                                   "The model `%.*s` does not exist. Use the instance's model string: its name, a colon and its id, "
-                                   "for example \"my-llama:142\".", shown, model));
+    gw_req_fail(r,
+                eco_error_param(
+                    ECO_MODEL_NOT_FOUND, "model",
+                    "The model `%.*s` does not exist. Use the instance's model string: its name, a colon and its id, "
+                    "for example \"my-llama:142\".",
+                    shown, model));
     return false;
   }
   const gw_route *route = gw_snapshot_route(gw_loop_snapshot(r->loop), instance);
@@ -174,16 +181,18 @@ bool gw_judge_route(gw_req *r, const char *model, size_t n) {
     route = NULL;
   }
   if (!route) {
-    gw_req_fail(r, eco_error_param(ECO_MODEL_NOT_FOUND, "model", "The model `%.*s` does not exist or has been stopped.", shown, model));
+    gw_req_fail(r, eco_error_param(ECO_MODEL_NOT_FOUND, "model", "The model `%.*s` does not exist or has been stopped.",
+                                   shown, model));
     return false;
   }
   if (!take_route(r, route)) {
     return false;
   }
   if (!route->openai_compatible) {
-    gw_req_fail(r, eco_error_param(ECO_NOT_OPENAI_COMPATIBLE, "model",
-                                   "Instance %lld runs a custom container. Call it at /inference-instances/%lld/proxy/.",
-                                   (long long)instance, (long long)instance));
+    gw_req_fail(r,
+                eco_error_param(ECO_NOT_OPENAI_COMPATIBLE, "model",
+                                "Instance %lld runs a custom container. Call it at /inference-instances/%lld/proxy/.",
+                                (long long)instance, (long long)instance));
     return false;
   }
   set_replacement(r, route->served_name, r->kind == GW_KIND_JSON);
@@ -194,7 +203,8 @@ bool gw_judge_route(gw_req *r, const char *model, size_t n) {
 // The path below custom_api_path; one that begins with it already is taken as it is.
 static void custom_path(gw_req *r, const gw_route *route, gw_slice rest) {
   size_t n = strlen(route->custom_api_path);
-  bool whole = n > 0 && rest.n >= n && memcmp(rest.p, route->custom_api_path, n) == 0 && (rest.n == n || rest.p[n] == '/');
+  bool whole =
+      n > 0 && rest.n >= n && memcmp(rest.p, route->custom_api_path, n) == 0 && (rest.n == n || rest.p[n] == '/');
   r->prefix[0] = 0;
   if (!route->openai_compatible && !whole) {
     bool slash = route->custom_api_path[0] == '/' || n == 0;
@@ -213,7 +223,8 @@ static void custom_path(gw_req *r, const gw_route *route, gw_slice rest) {
 bool gw_judge_instance(gw_req *r, int64_t instance_id) {
   const gw_route *route = gw_snapshot_route(gw_loop_snapshot(r->loop), instance_id);
   if (!route) {
-    gw_req_fail(r, eco_error(ECO_MODEL_NOT_FOUND, "Instance %lld does not exist or has been stopped.", (long long)instance_id));
+    gw_req_fail(
+        r, eco_error(ECO_MODEL_NOT_FOUND, "Instance %lld does not exist or has been stopped.", (long long)instance_id));
     return false;
   }
   if (!take_route(r, route)) {
@@ -237,7 +248,8 @@ static bool allow_only(gw_req *r, int method, const char *name) {
 
 static bool declared_length_ok(gw_req *r) {
   if (r->framing.content_length > 0 && (uint64_t)r->framing.content_length > r->body_max) {
-    gw_req_fail(r, eco_error(ECO_TOO_LARGE, "The request body is larger than %llu bytes.", (unsigned long long)r->body_max));
+    gw_req_fail(
+        r, eco_error(ECO_TOO_LARGE, "The request body is larger than %llu bytes.", (unsigned long long)r->body_max));
     return false;
   }
   return true;
@@ -246,7 +258,8 @@ static bool declared_length_ok(gw_req *r) {
 static bool content_judge(gw_req *r, uint8_t takes) {
   gw_slice encoding = gw_head_get(&r->head, GW_H_CONTENT_ENCODING);
   if (encoding.n > 0 && !gw_slice_is(encoding, "identity")) {
-    gw_req_fail(r, eco_error(ECO_UNSUPPORTED_MEDIA_TYPE, "Compressed request bodies are not understood. Send it plain."));
+    gw_req_fail(r,
+                eco_error(ECO_UNSUPPORTED_MEDIA_TYPE, "Compressed request bodies are not understood. Send it plain."));
     return false;
   }
   gw_slice type = gw_head_get(&r->head, GW_H_CONTENT_TYPE);
@@ -255,7 +268,8 @@ static bool content_judge(gw_req *r, uint8_t takes) {
   while (base.n > 0 && base.p[base.n - 1] == ' ') {
     base.n--;
   }
-  bool json = base.n == 0 || gw_slice_is(base, "application/json") || (base.n > 5 && strncasecmp(base.p + base.n - 5, "+json", 5) == 0);
+  bool json = base.n == 0 || gw_slice_is(base, "application/json") ||
+              (base.n > 5 && strncasecmp(base.p + base.n - 5, "+json", 5) == 0);
   if (json && (takes & TAKES_JSON)) {
     r->kind = GW_KIND_JSON;
     r->body_max = (uint64_t)gw_cfg.json_body_max;
@@ -300,7 +314,8 @@ static void video(gw_req *r, gw_slice id) {
     return;
   }
   if (memchr(id.p, '/', id.n) || !eco_model_string_parse(id.p, id.n, &name_len, &instance)) {
-    gw_req_fail(r, eco_error(ECO_NOT_FOUND, "No such video. Ask by the engine's id followed by a colon and the instance id."));
+    gw_req_fail(
+        r, eco_error(ECO_NOT_FOUND, "No such video. Ask by the engine's id followed by a colon and the instance id."));
     return;
   }
   r->kind = GW_KIND_VIDEO;
@@ -308,7 +323,8 @@ static void video(gw_req *r, gw_slice id) {
   r->up_path = (gw_slice){"", 0};
   if (gw_judge_instance(r, instance)) {
     if (!r->openai_compatible) {
-      gw_req_fail(r, eco_error(ECO_NOT_OPENAI_COMPATIBLE, "Instance %lld runs a custom container.", (long long)instance));
+      gw_req_fail(r,
+                  eco_error(ECO_NOT_OPENAI_COMPATIBLE, "Instance %lld runs a custom container.", (long long)instance));
     }
     r->up_path = (gw_slice){r->target.path.p, r->target.path.n - (id.n - name_len)};
   }
@@ -349,7 +365,8 @@ static bool proxy_path(gw_slice path, int64_t *instance, gw_slice *rest) {
   while (i < path.n && i - first < 18 && path.p[i] >= '0' && path.p[i] <= '9') {
     *instance = *instance * 10 + (path.p[i++] - '0');
   }
-  if (i == first || path.p[first] == '0' || path.n - i < sizeof PROXY - 1 || memcmp(path.p + i, PROXY, sizeof PROXY - 1) != 0) {
+  if (i == first || path.p[first] == '0' || path.n - i < sizeof PROXY - 1 ||
+      memcmp(path.p + i, PROXY, sizeof PROXY - 1) != 0) {
     return false;
   }
   i += sizeof PROXY - 1;

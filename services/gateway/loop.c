@@ -206,7 +206,8 @@ static eco_status listen_on(gw_loop *loop, struct sockaddr_storage *address) {
   return error ? eco_error(ECO_INTERNAL, "cannot listen on %s: %s", gw_cfg.listen, uv_strerror(error)) : eco_success();
 }
 
-eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct sockaddr_storage *address, gw_loop **out) {
+eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct sockaddr_storage *address,
+                       gw_loop **out) {
   gw_loop *loop = aligned_alloc(64, (sizeof *loop + 63) / 64 * 64);
   if (!loop) {
     abort();

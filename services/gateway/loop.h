@@ -1,8 +1,9 @@
-// One event loop on one thread: its listener, pools, snapshot reader, replicas and janitor. Nothing in a gw_loop is touched by
-// another thread but what `shared` holds.
+// One event loop on one thread: its listener, pools, snapshot reader, replicas and janitor. Nothing in a gw_loop is
+// touched by another thread but what `shared` holds.
 //
-// A turn: poll (reads, parses, queues output) -> check (continues paused connections, flushes every dirty one, lets go of the
-// snapshot). The snapshot is picked up at most once per turn, by gw_loop_snapshot, and borrowed until the turn ends.
+// A turn: poll (reads, parses, queues output) -> check (continues paused connections, flushes every dirty one, lets go
+// of the snapshot). The snapshot is picked up at most once per turn, by gw_loop_snapshot, and borrowed until the turn
+// ends.
 #ifndef GATEWAY_LOOP_H
 #define GATEWAY_LOOP_H
 
@@ -48,8 +49,8 @@ struct gw_loop {
   gw_slab upstreams;
   gw_io *dirty;
   gw_io *later;
-  gw_list active;  // clients with a request, lingering or tunnelling
-  gw_list quiet;   // idle ones, longest idle first
+  gw_list active;     // clients with a request, lingering or tunnelling
+  gw_list quiet;      // idle ones, longest idle first
   gw_upstream *busy;  // upstreams that work for a request
   gw_replicas replicas;
   size_t n_clients;

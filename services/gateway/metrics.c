@@ -5,7 +5,8 @@
 
 #include "ecolink/metrics.h"
 
-static const double SECONDS[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 0};
+static const double SECONDS[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                                 0.5,    1,     2.5,    5,     10,   30,    60,   0};
 static eco_metric *answers[6];
 static eco_metric *durations;
 static eco_metric *first_byte;
@@ -35,11 +36,15 @@ void gw_metrics_init(void) {
     snprintf(labels, sizeof labels, "kind=\"%s\"", gw_failure_word((gw_failure)i));
     failures[i] = eco_counter("ecolink_gateway_upstream_failures_total", "Failed attempts", labels);
   }
-  durations = eco_histogram("ecolink_gateway_request_seconds", "From request head to the answer's last byte", NULL, SECONDS);
-  first_byte = eco_histogram("ecolink_gateway_first_byte_seconds", "From request sent to the answer's head", NULL, SECONDS);
-  first_content = eco_histogram("ecolink_gateway_first_content_seconds", "From request head to the first content", NULL, SECONDS);
+  durations =
+      eco_histogram("ecolink_gateway_request_seconds", "From request head to the answer's last byte", NULL, SECONDS);
+  first_byte =
+      eco_histogram("ecolink_gateway_first_byte_seconds", "From request sent to the answer's head", NULL, SECONDS);
+  first_content =
+      eco_histogram("ecolink_gateway_first_content_seconds", "From request head to the first content", NULL, SECONDS);
   prompt_tokens = eco_counter("ecolink_gateway_prompt_tokens_total", "Prompt tokens by the engines' usage", NULL);
-  completion_tokens = eco_counter("ecolink_gateway_completion_tokens_total", "Completion tokens by the engines' usage", NULL);
+  completion_tokens =
+      eco_counter("ecolink_gateway_completion_tokens_total", "Completion tokens by the engines' usage", NULL);
   ejections = eco_counter("ecolink_gateway_ejections_total", "Replicas ejected after failures in a row", NULL);
   retries = eco_counter("ecolink_gateway_retries_total", "Attempts after the first", NULL);
   clients = eco_gauge("ecolink_gateway_client_connections", "Open client connections", NULL);

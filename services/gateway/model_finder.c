@@ -165,7 +165,8 @@ static bool start_byte(gw_model_finder *f, uint8_t c) {
   if (c == 0 || c == 0xfe || c == 0xff) {
     return fail(f, GW_FIND_ENCODING);
   }
-  return fail(f, c == '[' || c == '"' || c == '-' || (c >= '0' && c <= '9') ? GW_FIND_NOT_OBJECT : GW_FIND_INVALID_JSON);
+  return fail(f,
+              c == '[' || c == '"' || c == '-' || (c >= '0' && c <= '9') ? GW_FIND_NOT_OBJECT : GW_FIND_INVALID_JSON);
 }
 
 static bool value_byte(gw_model_finder *f, uint8_t c) {
@@ -339,8 +340,9 @@ eco_status gw_find_status(gw_find_error error) {
     case GW_FIND_ENCODING:
       return eco_error(ECO_INVALID_REQUEST, "The request body is not UTF-8. Send JSON in UTF-8, not UTF-16 or UTF-32.");
     case GW_FIND_MISSING:
-      return eco_error_param(ECO_INVALID_REQUEST, "model",
-                             "The field `model` is missing. Send the instance's model string, for example \"my-llama:142\".");
+      return eco_error_param(
+          ECO_INVALID_REQUEST, "model",
+          "The field `model` is missing. Send the instance's model string, for example \"my-llama:142\".");
     case GW_FIND_DUPLICATE:
       return eco_error_param(ECO_INVALID_REQUEST, "model", "The field `model` appears more than once. Send it once.");
     case GW_FIND_NOT_STRING:
@@ -348,10 +350,12 @@ eco_status gw_find_status(gw_find_error error) {
     case GW_FIND_TOO_LONG:
       return eco_error_param(ECO_INVALID_REQUEST, "model", "The field `model` is longer than %d bytes.", GW_MODEL_MAX);
     case GW_FIND_MULTIPART:
-      return eco_error(ECO_INVALID_REQUEST, "The multipart body is malformed: check the boundary and that the body ends with it.");
+      return eco_error(ECO_INVALID_REQUEST,
+                       "The multipart body is malformed: check the boundary and that the body ends with it.");
     case GW_FIND_PARTS:
-      return eco_error(ECO_INVALID_REQUEST, "The multipart body has more than %d parts, or part headers above %d bytes.",
-                       GW_PARTS_MAX, GW_PART_HEADERS_MAX);
+      return eco_error(ECO_INVALID_REQUEST,
+                       "The multipart body has more than %d parts, or part headers above %d bytes.", GW_PARTS_MAX,
+                       GW_PART_HEADERS_MAX);
     case GW_FIND_FILENAME:
       return eco_error_param(ECO_INVALID_REQUEST, "model", "The form field `model` must be a plain field, not a file.");
   }

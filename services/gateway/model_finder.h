@@ -1,4 +1,5 @@
-// Finds the top-level `model` of a JSON body while it streams past, without parsing the rest. Pure, resumable at any byte.
+// Finds the top-level `model` of a JSON body while it streams past, without parsing the rest. Pure, resumable at any
+// byte.
 //
 //   gw_model_finder f; gw_model_finder_init(&f);
 //   while (bytes) if (!gw_model_finder_feed(&f, p, n)) -> f.error;   ...   gw_model_finder_finish(&f) at the body's end

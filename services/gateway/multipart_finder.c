@@ -5,12 +5,12 @@
 #include <strings.h>
 
 enum {
-  M_PREAMBLE,      // before the first delimiter
-  M_AFTER_DELIM,   // after "--boundary": CR, '-' or padding
-  M_DELIM_LF,      // CR seen, LF must follow
-  M_DASH,          // one '-' seen
-  M_HEADER,        // inside a header line
-  M_HEADER_LF,     // CR of a header line seen
+  M_PREAMBLE,     // before the first delimiter
+  M_AFTER_DELIM,  // after "--boundary": CR, '-' or padding
+  M_DELIM_LF,     // CR seen, LF must follow
+  M_DASH,         // one '-' seen
+  M_HEADER,       // inside a header line
+  M_HEADER_LF,    // CR of a header line seen
   M_BODY,
   M_EPILOGUE,
 };
@@ -24,8 +24,8 @@ static const char *skip_blank(const char *p, const char *end) {
 
 // Reads one `; name=value` parameter at p. Returns what follows it, or NULL at the end or on nonsense.
 // The value is unquoted into out (at most cap - 1 bytes, else *out_len = cap).
-static const char *next_param(const char *p, const char *end, const char **name, size_t *name_len, char *out, size_t cap,
-                              size_t *out_len) {
+static const char *next_param(const char *p, const char *end, const char **name, size_t *name_len, char *out,
+                              size_t cap, size_t *out_len) {
   p = skip_blank(p, end);
   if (p == end || *p != ';') {
     return NULL;

@@ -1,6 +1,7 @@
 // Per-loop memory: 16 KB blocks and chains of them. No locks: a pool belongs to its loop's thread.
 //
-//   gw_chain: bytes [start, end) of a stream; head->data begins at offset `start`. Bytes before a position can be given back.
+//   gw_chain: bytes [start, end) of a stream; head->data begins at offset `start`. Bytes before a position can be given
+//   back.
 #ifndef GATEWAY_POOL_H
 #define GATEWAY_POOL_H
 

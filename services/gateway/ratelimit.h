@@ -14,8 +14,8 @@ typedef struct gw_limit {
   int32_t retry_after_s;  // when refused: until one call is allowed
 } gw_limit;
 
-// tat_us and now_us are on the same monotonic clock. `per_minute` >= 1 calls may come at once, then they are spaced evenly.
-// *next_tat_us is what to store when allowed (and equals tat_us when not).
+// tat_us and now_us are on the same monotonic clock. `per_minute` >= 1 calls may come at once, then they are spaced
+// evenly. *next_tat_us is what to store when allowed (and equals tat_us when not).
 gw_limit gw_limit_check(int64_t tat_us, int64_t now_us, int32_t per_minute, int64_t *next_tat_us);
 
 #endif

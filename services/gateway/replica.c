@@ -101,8 +101,8 @@ void gw_replica_failed(gw_loop *loop, gw_replica *r, unsigned endpoint_class, gw
   gw_metrics_upstream_failure(kind);
   if (gw_outlier_failed(&r->outlier, EJECT_AFTER, now)) {
     gw_metrics_ejection();
-    eco_log(ECO_LOG_WARN, "replica ejected for a while", ECO_F_I64("instance", r->instance_id), ECO_F_I64("replica", r->id),
-            ECO_F_STR("region", r->at.region), ECO_F_STR("kind", gw_failure_word(kind)));
+    eco_log(ECO_LOG_WARN, "replica ejected for a while", ECO_F_I64("instance", r->instance_id),
+            ECO_F_I64("replica", r->id), ECO_F_STR("region", r->at.region), ECO_F_STR("kind", gw_failure_word(kind)));
   }
   gw_region_state *s = r->region;
   if (kind == GW_FAIL_CONNECT && (s->last_instance != r->instance_id || s->last_replica != r->id)) {

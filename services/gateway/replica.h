@@ -1,5 +1,5 @@
-// What one loop knows about replicas from its own traffic: outstanding requests, latency, ejection, idle connections. Lives
-// outside the snapshots, keyed by (instance, replica). Loop thread only.
+// What one loop knows about replicas from its own traffic: outstanding requests, latency, ejection, idle connections.
+// Lives outside the snapshots, keyed by (instance, replica). Loop thread only.
 #ifndef GATEWAY_REPLICA_H
 #define GATEWAY_REPLICA_H
 
@@ -10,14 +10,21 @@ typedef struct gw_upstream gw_upstream;
 typedef struct gw_loop gw_loop;
 
 enum { GW_CLASS_CHAT, GW_CLASS_EMBED, GW_CLASS_IMAGE, GW_CLASS_AUDIO, GW_CLASS_OTHER, GW_CLASSES };
-typedef enum gw_failure { GW_FAIL_CONNECT, GW_FAIL_RESET, GW_FAIL_TIMEOUT, GW_FAIL_GARBAGE, GW_FAIL_STATUS, GW_FAILURES } gw_failure;
+typedef enum gw_failure {
+  GW_FAIL_CONNECT,
+  GW_FAIL_RESET,
+  GW_FAIL_TIMEOUT,
+  GW_FAIL_GARBAGE,
+  GW_FAIL_STATUS,
+  GW_FAILURES
+} gw_failure;
 const char *gw_failure_word(gw_failure kind);
 
 typedef struct gw_region_state {
   struct gw_region_state *next;
   char name[GW_REGION_LEN];
-  gw_outlier outlier;       // counts failures to connect, over all its replicas
-  int64_t last_instance;    // and only when they concern more than one replica
+  gw_outlier outlier;     // counts failures to connect, over all its replicas
+  int64_t last_instance;  // and only when they concern more than one replica
   int32_t last_replica;
 } gw_region_state;
 

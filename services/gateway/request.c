@@ -6,11 +6,11 @@
 #include <string.h>
 
 #include "client.h"
+#include "config.h"
 #include "ecolink/clock.h"
 #include "ecolink/error_json.h"
 #include "ecolink/log.h"
 #include "metrics.h"
-#include "config.h"
 #include "snapshot_shard.h"
 #include "upstream.h"
 
@@ -145,12 +145,14 @@ void gw_req_body(gw_req *r, const char *p, size_t n) {
     return;
   }
   if (r->body.end + n > r->body_max) {
-    gw_req_fail(r, eco_error(ECO_TOO_LARGE, "The request body is larger than %llu bytes.", (unsigned long long)r->body_max));
+    gw_req_fail(
+        r, eco_error(ECO_TOO_LARGE, "The request body is larger than %llu bytes.", (unsigned long long)r->body_max));
     return;
   }
   if (r->loop->held + n > (uint64_t)gw_cfg.held_max) {
     r->retry_after_s = 1;
-    gw_req_fail(r, eco_error(ECO_OVERLOADED, "The gateway holds too many request bodies right now. Try again in a moment."));
+    gw_req_fail(
+        r, eco_error(ECO_OVERLOADED, "The gateway holds too many request bodies right now. Try again in a moment."));
     return;
   }
   gw_chain_add(&r->loop->pool, &r->body, p, n);
@@ -230,7 +232,8 @@ static void log_error(const gw_req *r) {
   int status = eco_code_http(r->error.code);
   if (status >= 500 && r->error.code != ECO_INSTANCE_STARTING) {
     eco_log(ECO_LOG_WARN, "request failed", ECO_F_I64("status", status), ECO_F_I64("instance", r->instance_id),
-            ECO_F_STR("key", r->cell ? r->cell->key_id : ""), ECO_F_I64("attempts", r->attempts), ECO_F_STATUS(r->error));
+            ECO_F_STR("key", r->cell ? r->cell->key_id : ""), ECO_F_I64("attempts", r->attempts),
+            ECO_F_STATUS(r->error));
   } else {
     eco_log(ECO_LOG_INFO, "request refused", ECO_F_I64("status", status), ECO_F_I64("instance", r->instance_id),
             ECO_F_STR("key", r->cell ? r->cell->key_id : ""), ECO_F_STATUS(r->error));

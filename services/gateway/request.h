@@ -1,5 +1,5 @@
-// One request under way, from its head to the last byte of its answer. It belongs to its client connection; the upstream that
-// works for it points to it and is pointed to. Loop thread only; pooled.
+// One request under way, from its head to the last byte of its answer. It belongs to its client connection; the
+// upstream that works for it points to it and is pointed to. Loop thread only; pooled.
 #ifndef GATEWAY_REQUEST_H
 #define GATEWAY_REQUEST_H
 
@@ -38,7 +38,7 @@ typedef struct gw_req {
   gw_kind kind;
   uint8_t endpoint_class;
   bool head_done;
-  bool body_done;   // the whole request has been parsed
+  bool body_done;  // the whole request has been parsed
   bool http10;
   bool keep_alive;  // what the client wants; cleared by anything that makes it impossible
   bool websocket;   // asked for, on /proxy
@@ -78,7 +78,7 @@ typedef struct gw_req {
   bool head_sent;     // to the engine, in this attempt
   bool request_sent;  // wholly, in this attempt
   bool chunked_up;
-  bool edited;        // the replacement has been sent
+  bool edited;  // the replacement has been sent
   bool stale_retried;
   uint64_t sent_src;  // next offset of body to send
   gw_failure last_failure;
@@ -86,11 +86,11 @@ typedef struct gw_req {
   int status;
   bool answer_sse;
   bool answer_json;
-  bool released;     // head and more have gone to the client
+  bool released;  // head and more have gone to the client
   bool answer_chunked;
-  bool partial_out;  // a part of an event has gone out
-  bool answered;     // completely
-  gw_chain held;     // answer bytes not yet passed on
+  bool partial_out;      // a part of an event has gone out
+  bool answered;         // completely
+  gw_chain held;         // answer bytes not yet passed on
   uint64_t held_events;  // of them, complete events
   uint64_t hold_until_ms;
   gw_sse sse;  // sse.walk alone serves JSON answers
@@ -145,7 +145,7 @@ void gw_local_model(gw_req *r);
 
 // ---- mgmt_bridge.c ----
 void gw_bridge_start(gw_req *r);
-void gw_bridge_release(gw_req *r);  // client gone or answer complete
+void gw_bridge_release(gw_req *r);      // client gone or answer complete
 void gw_bridge_deliver(gw_loop *loop);  // wake: pieces that came
 void gw_bridge_due(gw_req *r, uint64_t now_ms);
 
@@ -162,7 +162,7 @@ void gw_forward_cancel(gw_req *r);  // client gone: closes the upstream at once
 int gw_answer_head(gw_req *r, gw_upstream *up);  // from the parser; non-zero stops it
 void gw_answer_body(gw_req *r, gw_upstream *up, const char *p, size_t n);
 void gw_answer_complete(gw_req *r, gw_upstream *up, bool reusable);
-void gw_answer_release(gw_req *r);  // held long enough
+void gw_answer_release(gw_req *r);                  // held long enough
 void gw_answer_broken(gw_req *r, gw_failure kind);  // the replica was lost after content had gone out
 
 // ---- tunnel.c ----

@@ -15,9 +15,9 @@ typedef struct gw_candidate {
   double latency_us;  // decayed time to first byte; 0: not known yet
 } gw_candidate;
 
-// Of two random usable candidates the one with lower (outstanding + 1) x latency. Condemned ones are left out; when every
-// candidate is condemned, those that traffic has reached count again (traffic wins). Ejected ones are used only when nothing
-// else is left: never the last one. -1: none.
+// Of two random usable candidates the one with lower (outstanding + 1) x latency. Condemned ones are left out; when
+// every candidate is condemned, those that traffic has reached count again (traffic wins). Ejected ones are used only
+// when nothing else is left: never the last one. -1: none.
 int gw_route_choose(const gw_candidate *c, size_t n, uint64_t random);
 
 // ---- decaying latency: an average whose past weighs e^(-dt / 10 s) ----

@@ -39,7 +39,8 @@ const gw_route *gw_snapshot_route(const gw_snapshot *s, int64_t instance_id) {
   if (!shard || instance_id <= 0) {
     return NULL;
   }
-  for (uint32_t i = gw_route_slot_of(instance_id) & shard->mask; shard->slots[i].instance_id; i = (i + 1) & shard->mask) {
+  for (uint32_t i = gw_route_slot_of(instance_id) & shard->mask; shard->slots[i].instance_id;
+       i = (i + 1) & shard->mask) {
     if (shard->slots[i].instance_id == instance_id) {
       return shard->slots[i].route;
     }
@@ -47,7 +48,8 @@ const gw_route *gw_snapshot_route(const gw_snapshot *s, int64_t instance_id) {
   return NULL;
 }
 
-bool gw_snapshot_condemned(const gw_snapshot *s, const char *region, int64_t instance_id, int32_t replica_id, int64_t now_ms) {
+bool gw_snapshot_condemned(const gw_snapshot *s, const char *region, int64_t instance_id, int32_t replica_id,
+                           int64_t now_ms) {
   for (size_t i = 0; s->health && i < s->health->n; i++) {
     const gw_region_health *r = &s->health->regions[i];
     if (now_ms >= r->expires_ms || strcmp(r->region, region) != 0) {
@@ -80,8 +82,8 @@ struct gw_store {
   _Atomic uint64_t epoch;
   reader *readers;
   unsigned n_readers;
-  pthread_mutex_t lock;  // guards all below
-  gw_snapshot staged;    // what the next publish makes current
+  pthread_mutex_t lock;      // guards all below
+  gw_snapshot staged;        // what the next publish makes current
   bool keys_own[GW_SHARDS];  // this shard of `staged` is a private copy already
   bool routes_own[GW_SHARDS];
   bool dirty;
@@ -288,7 +290,8 @@ static bool route_sane(const Ecolink__V1__RouteEntry *e) {
   for (size_t i = 0; i < e->n_replicas; i++) {
     const Ecolink__V1__RouteReplica *r = e->replicas[i];
     if (r->port <= 0 || r->port > 65535 || strlen(r->host) + 8 >= GW_HOST_LEN || strlen(r->region) >= GW_REGION_LEN ||
-        strpbrk(r->host, " \r\n/@") || strpbrk(r->token, " \r\n") || strlen(r->token) > 1024 || strpbrk(r->region, "\r\n")) {
+        strpbrk(r->host, " \r\n/@") || strpbrk(r->token, " \r\n") || strlen(r->token) > 1024 ||
+        strpbrk(r->region, "\r\n")) {
       return false;
     }
   }

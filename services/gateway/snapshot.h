@@ -1,14 +1,15 @@
-// Keys, routes and health verdicts as the loops see them: an immutable snapshot that the bus side publishes and each loop picks
-// up once per turn.
+// Keys, routes and health verdicts as the loops see them: an immutable snapshot that the bus side publishes and each
+// loop picks up once per turn.
 //
 //   snapshot --> keys[256]   --> shard: open addressing on the hash's first bytes
 //            --> routes[256] --> shard: open addressing on the instance id --> route (immutable)
 //            --> health
-// A change copies one shard, the root and nothing else (copy on write). Memory is given back by epochs: a reader says in which
-// epoch it is active; what was retired before every active reader began is freed (quiescent-state reclamation). Readers
-// take no lock and write no shared line but their own.
+// A change copies one shard, the root and nothing else (copy on write). Memory is given back by epochs: a reader says
+// in which epoch it is active; what was retired before every active reader began is freed (quiescent-state
+// reclamation). Readers take no lock and write no shared line but their own.
 //
-// Threads: gw_store_* (the writer side) from any thread, under its own mutex; gw_reader_* from the reader's thread alone.
+// Threads: gw_store_* (the writer side) from any thread, under its own mutex; gw_reader_* from the reader's thread
+// alone.
 #ifndef GATEWAY_SNAPSHOT_H
 #define GATEWAY_SNAPSHOT_H
 
@@ -24,9 +25,17 @@
 #include "ecolink/v1/scheduler.pb-c.h"
 #include "gw_limits.h"
 
-enum { GW_ID_LEN = 40, GW_REGION_LEN = 40, GW_NAME_LEN = 130, GW_PATH_LEN = 256, GW_DETAIL_LEN = 160, GW_HOST_LEN = 72 };
+enum {
+  GW_ID_LEN = 40,
+  GW_REGION_LEN = 40,
+  GW_NAME_LEN = 130,
+  GW_PATH_LEN = 256,
+  GW_DETAIL_LEN = 160,
+  GW_HOST_LEN = 72
+};
 
-// What all loops share about one key: counters on a cache line of their own, and who it is. Lives until the process ends.
+// What all loops share about one key: counters on a cache line of their own, and who it is. Lives until the process
+// ends.
 typedef struct gw_cell {
   _Alignas(64) _Atomic int64_t tat_us;  // GCRA, on the monotonic clock
   _Atomic int64_t in_flight;
@@ -118,7 +127,8 @@ typedef struct gw_snapshot {
 // ---- looking up (readers; results are borrowed until the end of the turn) ----
 const gw_key *gw_snapshot_key(const gw_snapshot *s, const uint8_t hash[32]);  // compares all 32 bytes in constant time
 const gw_route *gw_snapshot_route(const gw_snapshot *s, int64_t instance_id);
-bool gw_snapshot_condemned(const gw_snapshot *s, const char *region, int64_t instance_id, int32_t replica_id, int64_t now_ms);
+bool gw_snapshot_condemned(const gw_snapshot *s, const char *region, int64_t instance_id, int32_t replica_id,
+                           int64_t now_ms);
 
 // ---- writing ----
 typedef struct gw_store gw_store;

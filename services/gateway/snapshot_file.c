@@ -246,8 +246,12 @@ int gw_snapshot_from_json(const char *in, const char *out) {
   size_t i;
   size_t max;
   yyjson_val *o;
-  yyjson_arr_foreach(yyjson_obj_get(root, "keys"), i, max, o) { ok = key_from_json(st, o) && ok; }
-  yyjson_arr_foreach(yyjson_obj_get(root, "routes"), i, max, o) { ok = route_from_json(st, o) && ok; }
+  yyjson_arr_foreach(yyjson_obj_get(root, "keys"), i, max, o) {
+    ok = key_from_json(st, o) && ok;
+  }
+  yyjson_arr_foreach(yyjson_obj_get(root, "routes"), i, max, o) {
+    ok = route_from_json(st, o) && ok;
+  }
   gw_store_publish(st);
   eco_status saved = gw_snapshot_save(st, 0, out);
   if (!ok || !eco_ok(saved)) {

@@ -1,5 +1,5 @@
-// Reads a server-sent event stream on its way to the client: where events end, when real content begins, what `usage` says.
-// Pure, resumable at any byte. https://html.spec.whatwg.org/multipage/server-sent-events.html
+// Reads a server-sent event stream on its way to the client: where events end, when real content begins, what `usage`
+// says. Pure, resumable at any byte. https://html.spec.whatwg.org/multipage/server-sent-events.html
 #ifndef GATEWAY_SSE_H
 #define GATEWAY_SSE_H
 
@@ -22,8 +22,8 @@ typedef struct gw_sse {
 } gw_sse;
 
 void gw_sse_init(gw_sse *s);
-// Reads n bytes. Returns how many of them lie before the end of the last event that they complete (0: none ends here), so that
-// [0, result) can go out and the rest is a partial event.
+// Reads n bytes. Returns how many of them lie before the end of the last event that they complete (0: none ends here),
+// so that [0, result) can go out and the rest is a partial event.
 size_t gw_sse_feed(gw_sse *s, const void *data, size_t n);
 
 #endif

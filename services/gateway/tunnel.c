@@ -1,11 +1,13 @@
-// A WebSocket on /proxy after the engine's 101: bytes both ways, with back-pressure, until either side or the instance ends.
+// A WebSocket on /proxy after the engine's 101: bytes both ways, with back-pressure, until either side or the instance
+// ends.
 #include "client.h"
 #include "config.h"
 #include "upstream.h"
 
 void gw_tunnel_open(gw_req *r, gw_upstream *up, const char *p, size_t n) {
   gw_client *c = r->client;
-  gw_response_out out = {.status = 101, .v1 = false, .websocket = true, .content_length = -1, .extra = gw_req_extra(r, NULL)};
+  gw_response_out out = {
+      .status = 101, .v1 = false, .websocket = true, .content_length = -1, .extra = gw_req_extra(r, NULL)};
   size_t len = gw_head_write_response(&up->head, &out, r->loop->scratch, GW_SCRATCH - 4096);
   gw_io_write(&c->io, r->loop->scratch, len);
   r->released = true;

@@ -281,7 +281,8 @@ gw_upstream *gw_upstream_take(gw_loop *loop, gw_replica *replica, gw_req *r, boo
   up->replica = replica;
   up->connect.data = up;
   bind_to(up, r);
-  int error = replica->at.resolved ? uv_tcp_connect(&up->connect, &up->io.tcp, &replica->at.addr.sa, on_connect) : UV_EAI_NONAME;
+  int error = replica->at.resolved ? uv_tcp_connect(&up->connect, &up->io.tcp, &replica->at.addr.sa, on_connect)
+                                   : UV_EAI_NONAME;
   if (error) {
     gw_io_fail_later(&up->io, error);
   }

@@ -1,4 +1,5 @@
-// A connection to a replica: works for one request at a time, then waits among the replica's idle ones. Loop thread only.
+// A connection to a replica: works for one request at a time, then waits among the replica's idle ones. Loop thread
+// only.
 #ifndef GATEWAY_UPSTREAM_H
 #define GATEWAY_UPSTREAM_H
 
@@ -18,7 +19,7 @@ struct gw_upstream {
   gw_block *head_block;
   gw_head head;
   bool reused;
-  uint64_t sent_base;      // io.sent and io.received when this request began
+  uint64_t sent_base;  // io.sent and io.received when this request began
   uint64_t received_base;
   bool tunnel;
   bool head_done;  // of the final answer

@@ -1,5 +1,5 @@
-// Metering: loops push fixed records into a ring each, the bus thread takes them out, aggregates and spools (usage_spool.h).
-// One producer (the loop), one consumer (the bus thread), no lock. A full ring drops and counts.
+// Metering: loops push fixed records into a ring each, the bus thread takes them out, aggregates and spools
+// (usage_spool.h). One producer (the loop), one consumer (the bus thread), no lock. A full ring drops and counts.
 #ifndef GATEWAY_USAGE_H
 #define GATEWAY_USAGE_H
 
