@@ -105,9 +105,10 @@ eco_status routes_source(eco_ctx *ctx, eco_kv_sink *sink) {
   size_t n = 0;
   ECO_TRY(store_instance_routed(ctx->tx, ctx->arena, &list, &n));
   for (size_t k = 0; k < n; k++) {
-    Ecolink__V1__RouteEntry route = ECOLINK__V1__ROUTE_ENTRY__INIT;
-    view_route(ctx->arena, &list[k], ctx->now_us, &route);
-    eco_kv_add(sink, instance_key(ctx->arena, list[k].id), list[k].version, &route.base);
+    Ecolink__V1__RouteEntry *route = eco_alloc(ctx->arena, sizeof(*route));  // packed after we return
+    ecolink__v1__route_entry__init(route);
+    view_route(ctx->arena, &list[k], ctx->now_us, route);
+    eco_kv_add(sink, instance_key(ctx->arena, list[k].id), list[k].version, &route->base);
   }
   return eco_success();
 }

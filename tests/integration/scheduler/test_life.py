@@ -1,5 +1,6 @@
 """The life of an instance, from launch to stop."""
 
+import os
 import time
 
 import pytest
@@ -36,3 +37,133 @@ def test_a_launch_runs_in_two_regions_and_stops_without_a_trace(world):
     types = [e.type for e in world.events(i.id)]
     assert types[:2] == ["launch.accepted", "hold.placed"] and types[-1] == "instance.stopped"
     assert types.index("instance.running") < types.index("instance.stopping")
+
+
+def test_a_restart_replaces_one_region_at_a_time_under_the_same_hold(world):
+    i = world.running()
+    holds = len(world.books.placed)
+    before = dict(world.replica_pids())
+    fewest = [2]
+    world.restart(i.id)
+
+    def replaced():
+        fewest[0] = min(fewest[0], world.get(i.id).ready_replicas)
+        now = world.replica_pids()
+        return len(now) == 2 and not set(now.values()) & set(before.values()) and world.get(i.id).ready_replicas == 2
+    eventually(replaced, 20, 0.05)
+    assert fewest[0] == 1  # never both at once
+    assert len(world.books.placed) == holds
+    world.stopped(i.id)
+    with pytest.raises(RpcError) as e:
+        world.restart(i.id)
+    assert e.value.code == "wrong_state"
+
+
+def test_a_killed_replica_degrades_then_comes_back(world):
+    i = world.running()
+    name, pid = sorted(world.replica_pids().items())[0]
+    os.kill(pid, 9)
+    degraded = eventually(lambda: (x := world.get(i.id)).ready_replicas == 1 and x, 10, 0.05)
+    assert degraded.status == S.INSTANCE_STATUS_RUNNING
+    assert degraded.burn_rate_micros_per_hour == 1_600_000
+    assert eventually(lambda: (r := world.route(i.id)) and len(r.replicas) == 1)
+    world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=2)
+    types = [e.type for e in world.events(i.id)]
+    assert "replica.exited" in types or "replica.not_ready" in types
+    world.stopped(i.id)
+
+
+def test_no_ready_replica_means_recovering_and_back(world):
+    i = world.running()
+    for pid in world.replica_pids().values():
+        os.kill(pid, 9)
+    x = world.until(i.id, S.INSTANCE_STATUS_PROVISIONING)
+    assert "recovering" in x.status_detail
+    world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=2)
+    world.stopped(i.id)
+
+
+def test_the_meter_proves_ready_time_and_is_complete_after_a_stop(world):
+    began = world.stack.now_us()
+    i = world.running()
+    time.sleep(1.5)
+    reading = world.meter(i.id)
+    assert reading.known and not reading.complete and len(reading.intervals) == 2
+    assert began < reading.observed_until_us <= world.stack.now_us()
+    asked = world.stack.now_us()
+    world.stop(i.id)
+    reading = eventually(lambda: (m := world.meter(i.id)).complete and m, 10, 0.02)
+    assert abs(reading.stop_requested_at_us - asked) < 500_000
+    for v in reading.intervals:
+        assert v.ended_at_us == reading.stop_requested_at_us  # to the very moment: it was seen after the request
+        assert v.ended_at_us - v.started_at_us > 1_000_000
+    world.until(i.id, S.INSTANCE_STATUS_STOPPED)
+    assert not world.meter(i.id, from_us=reading.stop_requested_at_us).intervals
+
+
+def test_an_engine_that_never_answers_fails_at_its_deadline(world):
+    i = world.launch(args=["--start-delay-ms", "60000"], startup_deadline_s=2)
+    x = world.until(i.id, S.INSTANCE_STATUS_FAILED)
+    assert x.termination_reason == S.TERMINATION_REASON_STARTUP_FAILED
+    assert "deadline" in x.status_detail
+    eventually(lambda: world.reserved() == 0 and not world.simulators(), 20, 0.1)
+    reading = world.meter(i.id)
+    assert reading.complete and not reading.intervals
+    assert world.route(i.id) is None
+
+
+def test_replicas_that_keep_exiting_fail_as_a_crash_loop(world):
+    i = world.launch(command=["/bin/sh", "-c", "echo no such weights; exit 3"], engine="", image="any")
+    x = world.until(i.id, S.INSTANCE_STATUS_FAILED, timeout=60)
+    assert x.termination_reason == S.TERMINATION_REASON_CRASH_LOOP
+    eventually(lambda: world.reserved() == 0, 20, 0.1)
+    logs = world.stack.rpc("scheduler.ReadInstanceLogs", S.ReadInstanceLogsRequest(id=i.id), S.InstanceLogs, caller=world.owner)
+    assert any("no such weights" in line.text for line in logs.data)  # the last lines are kept
+    more = world.stack.rpc("scheduler.ReadInstanceLogs", S.ReadInstanceLogsRequest(id=i.id, cursor=logs.next_cursor),
+                           S.InstanceLogs, caller=world.owner)
+    assert more.ended and not more.data
+
+
+def test_an_engine_under_the_wrong_name_is_not_ready(world):
+    i = world.launch(args=["--model", "another"])
+    x = eventually(lambda: "not under the name" in (y := world.get(i.id)).status_detail and y, 10, 0.1)
+    assert x.status == S.INSTANCE_STATUS_PROVISIONING and x.ready_replicas == 0
+    world.stopped(i.id)
+
+
+def test_a_refused_hold_stops_the_instance(world):
+    i = world.running()
+    state = pb.billing.HoldState(instance_id=i.id, account_id="acc_a", cycle=2, status=pb.billing.HOLD_STATUS_REFUSED)
+    world.stack.publish_event("billing", "hold.refused", str(i.id), 2, state)
+    x = world.until(i.id, S.INSTANCE_STATUS_STOPPED)
+    assert x.termination_reason == S.TERMINATION_REASON_CREDIT_DEPLETED
+    assert any("credit balance depleted" in e.message for e in world.events(i.id))
+
+
+def test_a_renewed_hold_is_shown(world):
+    i = world.running()
+    state = pb.billing.HoldState(instance_id=i.id, account_id="acc_a", cycle=2, status=pb.billing.HOLD_STATUS_PARTIAL,
+                                 amount_micros=72_000_000, expires_at_us=world.stack.now_us() + 1000)
+    world.stack.publish_event("billing", "hold.partial", str(i.id), 2, state)
+    x = eventually(lambda: (y := world.get(i.id)).hold.micros == 72_000_000 and y)
+    assert x.hold_expires_at.micros == state.expires_at_us
+    world.stopped(i.id)
+
+
+def test_a_custom_container_is_ready_by_its_health_alone(world):
+    i = world.launch(openai_compatible=False, custom_api_path="/generate", health_path="/health", args=["--model", "x"])
+    world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=2)
+    assert world.route(i.id).custom_api_path == "/generate"
+    world.stopped(i.id)
+
+
+def test_secrets_reach_the_replica_and_nothing_else(world):
+    sealed = world.seal("hunter2-very-secret")
+    i = world.running(secret_env=[pb.common.SealedKeyValue(name="MY_SECRET", value=sealed)])
+    pid = next(iter(world.replica_pids().values()))
+    with open(f"/proc/{pid}/environ", "rb") as f:
+        assert b"MY_SECRET=hunter2-very-secret" in f.read()
+    world.stopped(i.id)
+    for table in ("instances", "outbox", "idempotency", "instance_events"):
+        assert world.stack.sql(f"SELECT 1 FROM scheduler.{table} t WHERE t::text LIKE '%hunter2%'") == []
+    assert "hunter2" not in world.service.logs()

@@ -1,6 +1,8 @@
 """What the scheduler's tests share: the real scheduler with real PostgreSQL, NATS, process driver and simulator; registry and
 billing as stand-ins whose answers a test may change (test_with_real_services.py has the real ones)."""
 
+import ctypes
+import ctypes.util
 import glob
 import json
 import os
@@ -11,8 +13,11 @@ from ecotest.stack import BUILD, eventually, free_port  # noqa: F401
 
 S, R, B, C = pb.scheduler, pb.registry, pb.billing, pb.common
 LIVE = (S.INSTANCE_STATUS_PENDING, S.INSTANCE_STATUS_PROVISIONING, S.INSTANCE_STATUS_RUNNING, S.INSTANCE_STATUS_STOPPING)
-PUBLIC = "8f40c5adb68f25624ae5b214ea767a6ec94d829d3d7b5e1ad1ba6f3e2138285f"
-SECRET = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+SODIUM = ctypes.CDLL(ctypes.util.find_library("sodium"))
+SODIUM.sodium_init()
+_public, _secret = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
+SODIUM.crypto_box_keypair(_public, _secret)
+PUBLIC, SECRET = _public.raw.hex(), _secret.raw.hex()
 SEED = {
     "gpu_types": [{"name": "sim", "description": "simulated", "memory_gb": 24, "hourly_rate": "1.60"},
                   {"name": "big", "description": "larger", "memory_gb": 80, "hourly_rate_micros": 3_000_000}],
@@ -147,6 +152,11 @@ class World:
     def stopped(self, instance):
         self.stop(instance)
         return self.until(instance, S.INSTANCE_STATUS_STOPPED)
+
+    def seal(self, text):
+        box = ctypes.create_string_buffer(len(text) + 48)
+        SODIUM.crypto_box_seal(box, text.encode(), ctypes.c_ulonglong(len(text)), _public)
+        return C.Sealed(box=box.raw)
 
     # ---- what is ----
     def route(self, instance):
