@@ -1,11 +1,8 @@
 // Every cell of the lifecycle table, and what must hold for all of them.
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "cmocka_all.h"
 #include "transition.h"
 
 // The table once more, as words: state by event. "." stays with nothing done, "!" refused.

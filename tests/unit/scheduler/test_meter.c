@@ -1,11 +1,7 @@
 // The meter's rules on generated histories, against a per-second oracle of what was true and what could be seen.
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
+#include "cmocka_all.h"
 #include "meter.h"
 
 enum { SECONDS = 400, INTERVALS_MAX = SECONDS };

@@ -1,12 +1,8 @@
 // Placement against a brute-force oracle, on generated rooms, and the refusals' words.
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "cmocka_all.h"
 #include "placement.h"
 
 static uint32_t seed = 12345;
