@@ -14,7 +14,7 @@ target_compile_definitions(eco_flags INTERFACE _GNU_SOURCE ECO_VERSION="${PROJEC
 if(ECO_TEST_BUILD)
   target_compile_definitions(eco_flags INTERFACE ECO_TEST_BUILD)
 endif()
-target_link_options(eco_flags INTERFACE -pie -Wl,-z,relro,-z,now,-z,noexecstack)
+target_link_options(eco_flags INTERFACE -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed)
 if(ECO_SANITIZE)
   target_compile_options(eco_flags INTERFACE -fsanitize=${ECO_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(eco_flags INTERFACE -fsanitize=${ECO_SANITIZE})

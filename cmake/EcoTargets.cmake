@@ -1,6 +1,6 @@
 # eco_add_service(<name> [BINARY <binary>] [LINK libs...])
 #   services/<name>/*.c except main.c -> static library <name>_lib (what unit tests link)
-#   services/<name>/main.c            -> binary ecolink-<name>
+#   services/<name>/main.c            -> target ecolink-<name>, binary of that name or BINARY
 #   services/<name>/migrations/*.sql  -> const eco_migration <name>_migrations[], embedded
 function(eco_add_service name)
   cmake_parse_arguments(ARG "" "BINARY" "LINK" ${ARGN})
@@ -25,13 +25,12 @@ function(eco_add_service name)
   add_library(${name}_lib STATIC ${sources})
   target_include_directories(${name}_lib PUBLIC ${dir})
   target_link_libraries(${name}_lib PUBLIC ecolink ${ARG_LINK})
-  if(ARG_BINARY)
-    set(binary ${ARG_BINARY})
-  else()
-    set(binary ecolink-${name})
-  endif()
+  set(binary ecolink-${name})
   add_executable(${binary} ${dir}/main.c)
   target_link_libraries(${binary} PRIVATE ${name}_lib)
+  if(ARG_BINARY)
+    set_target_properties(${binary} PROPERTIES OUTPUT_NAME ${ARG_BINARY})
+  endif()
 endfunction()
 
 # eco_add_unit_tests(<dir> <library>): every <dir>/test_*.c is a cmocka program of its own, linked to the library.

@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ecolink/edit_distance.h"
+
 extern char **environ;
 
 enum {
   PREFIX_MAX = 64,
-  NAME_MAX_LEN = 128,           // longer names are no setting of ours; bounds the distance matrix
+  NAME_MAX_LEN = 128,           // longer names are no setting of ours; bounds what is shown of one
   SECRET_FILE_MAX = 64 * 1024,  // a key or a connection string, not a document
 };
 
@@ -205,43 +207,14 @@ static bool names_setting(const char *name, size_t n, const eco_setting *set) {
          ends_with(name, n, FILE_SUFFIX);
 }
 
-// Edits (insert, delete, replace, swap of neighbours) from a to b.
-static size_t edit_distance(const char *a, size_t na, const char *b, size_t nb) {
-  size_t rows[3][NAME_MAX_LEN + 1];
-  size_t *two_up = rows[0];
-  size_t *up = rows[1];
-  size_t *row = rows[2];
-  for (size_t j = 0; j <= nb; j++) {
-    up[j] = j;
-    two_up[j] = 0;
-  }
-  for (size_t i = 1; i <= na; i++) {
-    row[0] = i;
-    for (size_t j = 1; j <= nb; j++) {
-      size_t best = up[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
-      best = up[j] + 1 < best ? up[j] + 1 : best;
-      best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && two_up[j - 2] + 1 < best) {
-        best = two_up[j - 2] + 1;
-      }
-      row[j] = best;
-    }
-    size_t *spare = two_up;
-    two_up = up;
-    up = row;
-    row = spare;
-  }
-  return up[nb];
-}
-
 static const char *nearest(const char *name, size_t n, const eco_setting *const *tables) {
   const char *best = NULL;
-  size_t best_distance = 0;
-  for (; n <= NAME_MAX_LEN && *tables != NULL; tables++) {
+  size_t best_distance = SIZE_MAX;
+  for (; *tables != NULL; tables++) {
     for (const eco_setting *set = *tables; set->name != NULL; set++) {
       size_t len = strlen(set->name);
-      size_t distance = len <= NAME_MAX_LEN ? edit_distance(name, n, set->name, len) : SIZE_MAX;
-      if (best == NULL || distance < best_distance) {
+      size_t distance = eco_edit_distance(name, n, set->name, len);
+      if (distance < best_distance) {
         best = set->name;
         best_distance = distance;
       }
