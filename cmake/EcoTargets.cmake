@@ -34,7 +34,11 @@ function(eco_add_service name)
 endfunction()
 
 # eco_add_unit_tests(<dir> <library>): every <dir>/test_*.c is a cmocka program of its own, linked to the library.
+# Test builds alone: what a release build runs is tested from outside.
 function(eco_add_unit_tests dir library)
+  if(NOT ECO_TEST_BUILD)
+    return()
+  endif()
   file(GLOB tests CONFIGURE_DEPENDS ${dir}/test_*.c)
   get_filename_component(group ${dir} NAME)
   foreach(source ${tests})

@@ -63,7 +63,7 @@ summary() {
 
 ${BOLD}Register a model, launch it in two regions, talk to it${RESET} (paste one after the other; the third once it runs):
 
-${CYAN}curl -s $url/models -H "Authorization: Bearer $key" -H 'Content-Type: application/json' -d '{"name":"my-llama","source":"container"}'${RESET}
+${CYAN}curl -s $url/models -H "Authorization: Bearer $key" -H 'Content-Type: application/json' -d '{"name":"my-llama","source":"container","category":"chat"}'${RESET}
 
 ${CYAN}curl -s $url/inference-instances -H "Authorization: Bearer $key" -H 'Content-Type: application/json' -d "{\"model_id\":\"\$(curl -s $url/models -H "Authorization: Bearer $key" | jq -r '.data[] | select(.name=="my-llama").id')\",\"engine\":\"simulator\",\"gpu_type\":\"l40s\"}"${RESET}
 
