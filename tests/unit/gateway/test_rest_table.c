@@ -215,9 +215,13 @@ static void test_only_the_catalogue_and_accepting_an_invite_are_public(void **st
   assert_false(gw_mgmt_public(NULL, "GET", "/nowhere", 8));
 }
 
+// One row a line, for tests that go through HTTP: method, path, RPC, "body" or "bare", success status, roles.
 static int print_table(void) {
   EACH_ROW(row) {
-    printf("%s %s %s\n", row->method, row->path, row->rpc);
+    printf("%s %s %s %s %d%s%s%s%s%s\n", row->method, row->path, row->rpc, row->body ? "body" : "bare", row->status,
+           row->allow & ECO_ALLOW_PUBLIC ? " public" : "", row->allow & ECO_ALLOW_OWNER ? " owner" : "",
+           row->allow & ECO_ALLOW_MEMBER ? " member" : "", row->allow & ECO_ALLOW_INFERENCE ? " inference" : "",
+           row->allow & ECO_ALLOW_OPERATOR ? " operator" : "");
   }
   return 0;
 }
