@@ -255,6 +255,10 @@ static eco_status bind_query_param(const rest_match *match, const query_param *p
   if (row->body || is_path_param(match, p->name) || !eco_pb_has_text_field(row->request, p->name)) {
     return eco_error_param(ECO_INVALID_REQUEST, p->name, "unknown query parameter of %s %s", row->method, row->path);
   }
+  // A message cannot tell 0 from absent, where the service takes its default; a client that says 0 is told.
+  if (strcmp(p->name, "limit") == 0 && strcmp(p->value, "0") == 0) {
+    return eco_error_param(ECO_INVALID_REQUEST, "limit", "limit must be at least 1");
+  }
   return eco_pb_set_text(out->message, p->name, p->value, p->value_len, arena);
 }
 

@@ -68,6 +68,7 @@ static void test_bad_requests_are_refused_before_any_rpc(void **state) {
       {"POST", "/models", "dry_run=true", "{}", 422, "invalid_request", "dry_run"},
       {"POST", "/models", "name=x", "{}", 422, "invalid_request", "name"},
       {"GET", "/models", "limit=ten", "", 422, "invalid_request", "limit"},
+      {"GET", "/models", "limit=0", "", 422, "invalid_request", "limit"},
       {"GET", "/models", "limit=1&limit=2", "", 422, "invalid_request", "limit"},
       {"GET", "/models", "limt=1", "", 422, "invalid_request", "limt"},
       {"GET", "/models", "limit=%zz", "", 422, "invalid_request", NULL},
