@@ -12,6 +12,7 @@
 extern const eco_migration registry_migrations[];
 
 registry_settings registry_config;
+static int64_t pin_check_ms;
 
 static const eco_setting SETTINGS[] = {
     {.name = "BOOTSTRAP_KEY",
@@ -31,6 +32,13 @@ static const eco_setting SETTINGS[] = {
      .min = 100,
      .max = 8000,
      .help = "how long the hub may take, in milliseconds; without an answer the model is taken as given"},
+    {.name = "PIN_CHECK_MS",
+     .kind = ECO_SET_I64,
+     .target = &pin_check_ms,
+     .fallback = "60000",
+     .min = 100,
+     .max = 3600000,
+     .help = "how often old pins are compared with the scheduler's instances, in milliseconds"},
     ECO_SETTING_END,
 };
 
@@ -98,15 +106,18 @@ static const eco_kv_def KV[] = {
     {.bucket = NULL},
 };
 
-static const eco_timer_def TIMERS[] = {
+enum { TIMER_PINS = 1 };
+// The interval of `pins` is a setting: filled by check().
+static eco_timer_def TIMERS[] = {
     {.name = "bootstrap", .interval_ms = 1000, .lease = NULL, .fn = registry_timer_bootstrap},
-    {.name = "pins", .interval_ms = REGISTRY_PINS_INTERVAL_MS, .lease = "pins", .fn = registry_timer_pins},
+    [TIMER_PINS] = {.name = "pins", .lease = "pins", .fn = registry_timer_pins},
     {.name = NULL},
 };
 
 static const char *const CALLS[] = {"scheduler.ReadMeter", NULL};
 
 static eco_status check(void) {
+  TIMERS[TIMER_PINS].interval_ms = (int)pin_check_ms;
   const char *key = registry_config.bootstrap_key;
   if (key[0] != '\0' && !eco_api_key_is(key, strlen(key))) {
     return eco_error(ECO_INVALID_REQUEST,

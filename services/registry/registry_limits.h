@@ -32,7 +32,6 @@ enum {
   REGISTRY_BOOTSTRAP_OPERATORS = 2,  // operators that the bootstrap key may create
   REGISTRY_KEY_TOMBSTONE_DAYS = 30,  // how long a revoked or expired key stays in the bucket `keys`
 
-  REGISTRY_PINS_INTERVAL_MS = 60000,
   REGISTRY_PINS_MIN_AGE_S = 600,  // far beyond a launch's 10 s: an unknown instance is abandoned by then
   REGISTRY_PINS_BATCH = 100,      // ReadMeter's own bound
 };

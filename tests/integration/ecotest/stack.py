@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import queue
 import secrets
 import shutil
 import signal
@@ -15,7 +16,7 @@ import urllib.request
 import uuid
 
 from ecotest import pb
-from ecotest.nats import Nats
+from ecotest.nats import Nats, NoResponders
 from ecotest.protos import ROOT
 
 ALL = ("gateway", "registry", "scheduler", "billing", "health", "probe")
@@ -28,6 +29,10 @@ class RpcError(Exception):
     def __init__(self, status):
         super().__init__(f"{status.code}: {status.message} (param {status.param!r})")
         self.code, self.message, self.param = status.code, status.message, status.param
+
+
+class NoAnswer(Exception):
+    """Nobody answered the call: no service listens, or it died on the way."""
 
 
 def free_port():
@@ -196,10 +201,13 @@ class Stack:
         self._migrated.add(name)
 
     def start(self, name, crash_point=None, wait=True, **settings):
-        """Starts ecolink-<name> (migrated first) and waits until it is ready, unless it is meant to die."""
+        """Starts ecolink-<name> (migrated first) and waits until it is ready (with a crash point: or dead)."""
         self.migrate(name)
         port = free_port()
-        env = self.environment(name, **{"ADMIN_LISTEN": f"127.0.0.1:{port}", "DRAIN_S": 2, **settings})
+        defaults = {"ADMIN_LISTEN": f"127.0.0.1:{port}", "DRAIN_S": 2}
+        if name != "gateway":
+            defaults["LEASE_TTL_MS"] = 1000  # a killed leader is replaced soon
+        env = self.environment(name, **{**defaults, **settings})
         if crash_point:
             env["ECOLINK_CRASH_POINT"] = crash_point
         log_path = os.path.join(self.dir, f"{name}-{len(self.services)}.log")
@@ -207,7 +215,9 @@ class Stack:
             process = subprocess.Popen([self.binary(name)], env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         service = Service(name, process, port, log_path)
         self.services.append(service)
-        if wait and not crash_point:
+        if wait and crash_point:
+            eventually(lambda: process.poll() is not None or service.get("/readyz")[0] == 200, 30, what="ready or dead")
+        elif wait:
             service.wait_ready()
         return service
 
@@ -222,7 +232,8 @@ class Stack:
         return pb.common.Caller(role=pb.common.ROLE_OPERATOR, operator_id=operator_id, key_id="key_tests")
 
     def rpc(self, method, request, reply=None, caller=None, idempotency_key="", http_method="POST", http_path="", timeout=10):
-        """Calls `<service>.<Method>`; `reply` is the answer's class. Raises RpcError for a failure that was answered."""
+        """Calls `<service>.<Method>`; `reply` is the answer's class. Raises RpcError for a failure that was answered,
+        NoAnswer when there was none."""
         body = request.SerializeToString(deterministic=True)
         context = pb.common.RequestContext(
             request_id=uuid.uuid4().hex, deadline_us=int((time.time() + timeout) * 1_000_000), caller=caller,
@@ -232,7 +243,11 @@ class Stack:
             context.idempotency_hash = hashlib.sha256(body).digest()
         envelope = pb.common.RpcRequest(context=context, body=body)
         answer = pb.common.RpcReply()
-        answer.ParseFromString(self.nats.request("ecolink.rpc." + method, envelope.SerializeToString(), timeout))
+        try:
+            data = self.nats.request("ecolink.rpc." + method, envelope.SerializeToString(), timeout)
+        except (queue.Empty, NoResponders) as e:
+            raise NoAnswer(method) from e
+        answer.ParseFromString(data)
         if answer.status.code:
             raise RpcError(answer.status)
         out = (reply or pb.common.Empty)()

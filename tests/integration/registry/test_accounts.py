@@ -1,11 +1,11 @@
 """Accounts, operators and the bootstrap key."""
 
-import hashlib
 import secrets
 
 import pytest
 from ecotest import pb
 from ecotest.stack import RpcError, eventually
+from registry_helpers import key_entry
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 BOOTSTRAP = "eco_" + "".join(secrets.choice(ALPHABET) for _ in range(52))
@@ -14,19 +14,6 @@ BOOTSTRAP = "eco_" + "".join(secrets.choice(ALPHABET) for _ in range(52))
 @pytest.fixture(scope="module")
 def registry(stack):
     return stack.start("registry", BOOTSTRAP_KEY=BOOTSTRAP)
-
-
-def sha(key):
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def key_entry(stack, key):
-    entry = stack.nats.kv_get("keys", sha(key))
-    if entry is None:
-        return None
-    value = pb.registry.KeyEntry()
-    value.ParseFromString(entry.value)
-    return value
 
 
 def test_the_bootstrap_key_is_published_as_operator_bootstrap(stack, registry):
