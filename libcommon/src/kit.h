@@ -64,6 +64,7 @@ struct eco_service {
   const eco_service_def *def;
   kit_settings set;
   char instance[KIT_NAME_MAX];
+  atomic_bool started;  // every part is up and the server has seen our subscriptions; not ready before
   atomic_bool stopping;
   pthread_mutex_t stop_lock;  // with stop_cond: wakes every sleeping kit thread at the stop
   pthread_cond_t stop_cond;

@@ -15,7 +15,8 @@ static const int64_t TOMBSTONE_KEEP_US = 600 * ECO_US_PER_S;
 typedef struct wanted_entry {
   const char *key;
   int64_t version;
-  const ProtobufCMessage *value;
+  ProtobufCBinaryData value;  // packed: the source's message need not outlive its eco_kv_add
+  bool deleted;
   bool present;  // the bucket has this version or a newer one
 } wanted_entry;
 
@@ -35,8 +36,13 @@ void eco_kv_add(eco_kv_sink *sink, const char *key, int64_t version, const Proto
     sink->entries = grown;
     sink->cap = cap;
   }
-  sink->entries[sink->count++] =
-      (wanted_entry){.key = eco_strdup(sink->arena, key), .version = version, .value = value};
+  wanted_entry *w = &sink->entries[sink->count++];
+  *w = (wanted_entry){.key = eco_strdup(sink->arena, key), .version = version, .deleted = value == NULL};
+  if (value != NULL) {
+    w->value.len = protobuf_c_message_get_packed_size(value);
+    w->value.data = eco_alloc(sink->arena, w->value.len + 1);
+    protobuf_c_message_pack(value, w->value.data);
+  }
 }
 
 static int by_key(const void *a, const void *b) {
@@ -115,15 +121,14 @@ static eco_status read_bucket(eco_arena *arena, kvStore *kv, eco_kv_sink *sink, 
   return s == NATS_OK ? eco_success() : kit_nats_error(s, "read bucket");
 }
 
+// value: packed; NULL puts a deletion.
 static eco_status put_entry(eco_service *svc, eco_arena *arena, const char *bucket, const char *key, int64_t version,
-                            const ProtobufCMessage *value) {
+                            const ProtobufCBinaryData *value) {
   Ecolink__V1__KvEntry entry = ECOLINK__V1__KV_ENTRY__INIT;
   entry.version = version;
   entry.deleted = value == NULL;
   if (value != NULL) {
-    entry.value.len = protobuf_c_message_get_packed_size(value);
-    entry.value.data = eco_alloc(arena, entry.value.len + 1);
-    protobuf_c_message_pack(value, entry.value.data);
+    entry.value = *value;
   }
   size_t n = ecolink__v1__kv_entry__get_packed_size(&entry);
   uint8_t *packed = eco_alloc(arena, n + 1);
@@ -136,7 +141,8 @@ static eco_status apply_repairs(eco_service *svc, eco_arena *arena, kvStore *kv,
   size_t put = 0;
   for (size_t i = 0; i < sink->count; i++) {
     if (!sink->entries[i].present) {
-      ECO_TRY(put_entry(svc, arena, bucket, sink->entries[i].key, sink->entries[i].version, sink->entries[i].value));
+      const wanted_entry *w = &sink->entries[i];
+      ECO_TRY(put_entry(svc, arena, bucket, w->key, w->version, w->deleted ? NULL : &w->value));
       put++;
     }
   }

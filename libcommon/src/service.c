@@ -172,6 +172,10 @@ static bool ready(void *arg, eco_buf *why) {
     eco_buf_puts(why, "stopping\n");
     good = false;
   }
+  if (!atomic_load(&svc->started)) {
+    eco_buf_puts(why, "starting\n");
+    good = false;
+  }
   if (svc->db != NULL && !eco_db_ready(svc->db)) {
     eco_buf_puts(why, "the database does not answer\n");
     good = false;
@@ -223,6 +227,7 @@ static eco_status start_parts(eco_service *svc) {
     ECO_TRY(kit_timers_start(svc));
     ECO_TRY(kit_rpc_server_start(svc));
   }
+  atomic_store(&svc->started, true);
   return eco_success();
 }
 

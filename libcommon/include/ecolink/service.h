@@ -99,6 +99,7 @@ typedef struct eco_snapshot_def {
 // ---- KV buckets owned ----
 // Lists what the bucket should hold: used at take-over, reconnect and every 60 s to repair it.
 typedef struct eco_kv_sink eco_kv_sink;
+// Copies what it is given.
 void eco_kv_add(eco_kv_sink *sink, const char *key, int64_t version, const ProtobufCMessage *value);
 typedef eco_status (*eco_kv_source_fn)(eco_ctx *ctx, eco_kv_sink *sink);  // ctx->tx is read-only
 typedef struct eco_kv_def {
