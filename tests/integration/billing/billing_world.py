@@ -24,7 +24,10 @@ class Meter:
     def __init__(self, stack):
         self._stack, self._readings, self.calls = stack, {}, 0
         self.watermark_us = None
-        self._end = stack.serve("scheduler", {"ReadMeter": (pb.scheduler.ReadMeterRequest, self._read)})
+        self.begin()
+
+    def begin(self):
+        self._end = self._stack.serve("scheduler", {"ReadMeter": (pb.scheduler.ReadMeterRequest, self._read)})
 
     def _read(self, request):
         self.calls += 1
@@ -62,10 +65,12 @@ class Billing:
     def __init__(self, stack, meter):
         self.stack, self.meter = stack, meter
         self.service = None
+        self.timeout = 10  # of a call, seconds
         self._versions = {}
 
     def start(self, **settings):
-        settings = {"TICK_MS": 50, "RECONCILE_S": 1, "EVIDENCE_WAIT_S": 30, "NOTICE_TICK_MS": 100, **settings}
+        settings = {"TICK_MS": 50, "RECONCILE_S": 1, "EVIDENCE_WAIT_S": 30, "NOTICE_TICK_MS": 100, "LEASE_TTL_MS": 600,
+                    **settings}
         self.service = self.stack.start("billing", **settings)
         return self.service
 
@@ -86,14 +91,15 @@ class Billing:
     def top_up(self, account, usd, key="", operator="op_ada"):
         request = pb.billing.TopUpRequest(account_id=account, amount=pb.common.Money(micros=round(usd * USD)))
         return self.stack.rpc("billing.TopUp", request, pb.billing.Transaction, caller=self.stack.operator(operator),
-                              idempotency_key=key)
+                              idempotency_key=key, timeout=self.timeout)
 
     def place(self, account, instance=None, rate_usd=1.60, gpus=1, replicas=2, cycle=1):
         instance = instance or next(_instances)
         request = pb.billing.PlaceHoldRequest(
             account_id=account, instance_id=instance, cycle=cycle, rate_micros_per_gpu_hour=round(rate_usd * USD),
             gpu_count=gpus, total_replicas=replicas, description=f"my-llama:{instance}")
-        return self.stack.rpc("billing.PlaceHold", request, pb.billing.PlaceHoldResponse).hold
+        return self.stack.rpc("billing.PlaceHold", request, pb.billing.PlaceHoldResponse,
+                              timeout=self.timeout).hold
 
     def close(self, account, instance, cycle=1):
         request = pb.billing.CloseHoldRequest(account_id=account, instance_id=instance, cycle=cycle)
