@@ -43,6 +43,9 @@ ports_choose() {
       else
         port_free
         port=$REPLY
+        if [[ $name == GATEWAY && -z ${ECOLINK_STATE_DIR:-} ]]; then
+          say "port 8080 is in use by $(port_owner 8080): the gateway gets $port"
+        fi
       fi
       echo "PORT_$name=$port" >>"$STATE/ports.env.new"
       i=$((i + 1))

@@ -85,7 +85,7 @@ component_stop() {
 }
 
 # Replicas outlive the scheduler by design; 'down' ends them. Each is the leader of its own process group.
-replica_ours() { tr '\0' '\n' <"/proc/$1/environ" 2>/dev/null | grep -q '^ECOLINK_SERVED_MODEL='; }
+replica_ours() { { tr '\0' '\n' <"/proc/$1/environ"; } 2>/dev/null | grep -q '^ECOLINK_SERVED_MODEL='; }
 replicas_stop() {
   local file pid pids=() i
   for file in "$STATE"/run/replicas/*.pid; do
