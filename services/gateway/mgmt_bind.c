@@ -29,7 +29,11 @@ char *mgmt_decode(const char *text, size_t len, bool plus, eco_arena *arena, siz
       out[n++] = (char)(unsigned char)(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
       i += 2;
     } else {
-      out[n++] = plus && text[i] == '+' ? ' ' : text[i];
+      out[n] = text[i];
+      if (plus && text[i] == '+') {
+        out[n] = ' ';
+      }
+      n++;
     }
   }
   out[n] = '\0';
