@@ -208,8 +208,8 @@ static void custom_path(gw_req *r, const gw_route *route, gw_slice rest) {
   r->prefix[0] = 0;
   if (!route->openai_compatible && !whole) {
     bool slash = route->custom_api_path[0] == '/' || n == 0;
-    snprintf(r->prefix, sizeof r->prefix, "%s%s", slash ? "" : "/", route->custom_api_path);
-    n = strlen(r->prefix);
+    int written = snprintf(r->prefix, sizeof r->prefix, "%s%s", slash ? "" : "/", route->custom_api_path);
+    n = written < 0 || (size_t)written >= sizeof r->prefix ? sizeof r->prefix - 1 : (size_t)written;
     if (n > 0 && r->prefix[n - 1] == '/' && rest.n > 0) {
       r->prefix[n - 1] = 0;
     }
