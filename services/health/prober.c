@@ -195,7 +195,7 @@ static Ecolink__V1__RegionHealth **summarise(prober *p, eco_ctx *ctx, const heal
 static eco_status record(eco_ctx *ctx, int64_t epoch, const prober *p, const health_target *targets, size_t n,
                          const bool *changed, Ecolink__V1__RegionHealth *const *regions, size_t n_regions) {
   eco_tx *tx = NULL;
-  eco_status st = eco_success();
+  eco_status st;
   ECO_TRY(eco_tx_begin(ctx->db, &tx));
   ECO_TRY_GOTO(eco_lease_check(tx, LEASE_PROBER, epoch));
   for (size_t i = 0; i < n; i++) {

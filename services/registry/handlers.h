@@ -64,6 +64,9 @@ bool registry_bootstrap_ready(eco_service *svc, eco_buf *why);
 ECO_CHECKED eco_status registry_key_announce(eco_ctx *ctx, eco_tx *tx, const char *type, const registry_key *key);
 // Inserts `key` (id, prefix, hash and times are filled here) and announces it; *secret is the key itself, in the arena.
 ECO_CHECKED eco_status registry_key_issue(eco_ctx *ctx, eco_tx *tx, registry_key *key, const char **secret);
+// UNAUTHORIZED when the caller's own key is revoked: gateways may take up to a second to hear of it, and nobody whose
+// access has ended may hand out new access in that second. Called with the account locked.
+ECO_CHECKED eco_status registry_caller_check(eco_ctx *ctx);
 // Cuts the row that tells of a next page off a list; returns the page's info for `n` rows read with limit + 1.
 Ecolink__V1__PageInfo *registry_page_info(eco_arena *arena, const registry_page *page, size_t *n);
 // Sets has_more's cursor from the last row shown.

@@ -28,6 +28,15 @@ eco_status registry_key_issue(eco_ctx *ctx, eco_tx *tx, registry_key *key, const
   return registry_key_announce(ctx, tx, "key.created", key);
 }
 
+eco_status registry_caller_check(eco_ctx *ctx) {
+  registry_key *own = NULL;
+  ECO_TRY(registry_key_find(ctx->tx, ctx->arena, ctx->caller.account_id, ctx->caller.key_id, false, &own));
+  if (own != NULL && own->revoked_at_us != 0) {
+    return eco_error(ECO_UNAUTHORIZED, "this API key is revoked");
+  }
+  return eco_success();
+}
+
 eco_status registry_rpc_create_api_key(eco_ctx *ctx, const void *request, void *reply) {
   registry_key key;
   ECO_TRY(registry_key_from_request(request, ctx->now_us, &key));
@@ -35,6 +44,7 @@ eco_status registry_rpc_create_api_key(eco_ctx *ctx, const void *request, void *
   key.member_id = ctx->caller.member_id;
   int64_t live = 0;
   ECO_TRY(registry_account_lock(ctx->tx, key.account_id));
+  ECO_TRY(registry_caller_check(ctx));
   ECO_TRY(registry_key_count(ctx->tx, key.account_id, &live));
   if (live >= REGISTRY_ACCOUNT_KEYS_MAX) {
     return eco_error(ECO_INVALID_REQUEST, "an account holds at most %d live keys: revoke one first",

@@ -77,6 +77,7 @@ eco_status registry_rpc_create_invite(eco_ctx *ctx, const void *request, void *r
 
   int64_t pending = 0;
   ECO_TRY(registry_account_lock(ctx->tx, account_id));
+  ECO_TRY(registry_caller_check(ctx));
   ECO_TRY(check_newcomer(ctx, account_id, out->email));
   ECO_TRY(registry_invite_supersede(ctx->tx, account_id, out->email, ctx->now_us));
   ECO_TRY(registry_invite_count(ctx->tx, account_id, &pending));
@@ -115,8 +116,7 @@ static eco_status lock_invite(eco_ctx *ctx, const char *token, Ecolink__V1__Invi
     return no_such_invite();
   }
   ECO_TRY(registry_account_lock(ctx->tx, (*out)->account_id));
-  ECO_TRY(registry_invite_find(ctx->tx, ctx->arena, hash, true, out));
-  return *out == NULL ? no_such_invite() : eco_success();
+  return registry_invite_find(ctx->tx, ctx->arena, hash, true, out);  // NULL: superseded meanwhile
 }
 
 eco_status registry_rpc_accept_invite(eco_ctx *ctx, const void *request, void *reply) {
@@ -124,6 +124,9 @@ eco_status registry_rpc_accept_invite(eco_ctx *ctx, const void *request, void *r
   Ecolink__V1__AcceptInviteResponse *out = reply;
   Ecolink__V1__Invite *invite = NULL;
   ECO_TRY(lock_invite(ctx, r->token, &invite));
+  if (invite == NULL) {
+    return no_such_invite();
+  }
   ECO_TRY(registry_invite_judge(invite->expires_at->micros,
                                 invite->accepted_at != NULL ? invite->accepted_at->micros : 0, ctx->now_us));
   ECO_TRY(check_newcomer(ctx, invite->account_id, invite->email));

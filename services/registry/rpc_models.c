@@ -75,7 +75,7 @@ static eco_status insert_model(eco_ctx *ctx, eco_tx *tx, const Ecolink__V1__Crea
 // One transaction: the idempotency record, the model, its event.
 static eco_status create_model(eco_ctx *ctx, const Ecolink__V1__CreateModelRequest *r, Ecolink__V1__Model *reply) {
   eco_tx *tx = NULL;
-  eco_status st = eco_success();
+  eco_status st;
   Ecolink__V1__Model *model = eco_alloc(ctx->arena, sizeof *model);
   ecolink__v1__model__init(model);
   ECO_TRY(eco_tx_begin(ctx->db, &tx));
@@ -94,8 +94,9 @@ cleanup:
 // A refusal is an answer too: the same key gets it again. Without its record the refusal still stands.
 static void keep_refusal(eco_ctx *ctx, eco_status refusal) {
   eco_tx *tx = NULL;
-  if (ctx->idem_scope[0] == '\0' || eco_code_is_transient(refusal.code) || refusal.code == ECO_IN_PROGRESS ||
-      refusal.code == ECO_IDEMPOTENCY_MISMATCH || !eco_ok(eco_tx_begin(ctx->db, &tx))) {
+  if (ctx->idem_scope[0] == '\0' || eco_code_is_transient(refusal.code) || refusal.code == ECO_INTERNAL ||
+      refusal.code == ECO_IN_PROGRESS || refusal.code == ECO_IDEMPOTENCY_MISMATCH ||
+      !eco_ok(eco_tx_begin(ctx->db, &tx))) {
     return;
   }
   if (!eco_ok(eco_idem_begin(ctx, tx)) || !eco_ok(eco_idem_finish(tx, ctx->idem_scope, refusal, NULL))) {

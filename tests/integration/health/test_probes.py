@@ -259,3 +259,35 @@ def test_a_second_copy_takes_over_and_keeps_the_verdicts(stack, health, replica,
     replica.status = 200
     becomes(stack, instance, HEALTHY)
     second.stop()
+
+
+@pytest.mark.parametrize("point", ["kit.tx.committed:6", "health.pass.committed:4", "health.region.told:4",
+                                   "kit.event.applied", "kit.relay.published", "kit.relay.deleted"])
+def test_a_kill_while_verdicts_change_ends_in_the_true_verdict(stack, replica, instance, point):
+    for running in stack.services:
+        if running.name == "health" and running.process.poll() is None:
+            running.stop()
+    crashing = stack.start("health", crash_point=point, **SETTINGS)
+    publish(stack, instance, 1, replica.port)
+    end = time.monotonic() + 20
+    while crashing.process.poll() is None and time.monotonic() < end:
+        replica.status = 500 if replica.status == 200 else 200
+        time.sleep(INTERVAL_MS * 6 / 1000)
+    assert crashing.process.poll() is not None, "the crash point was not reached"
+    events = stack.events("ecolink.evt.health.>")
+    replica.status = 500
+    stack.start("health", **SETTINGS)
+    becomes(stack, instance, UNHEALTHY)
+    eventually(lambda: is_unhealthy(stack, instance))
+    replica.status = 200
+    becomes(stack, instance, HEALTHY)
+    version = stack.sql("SELECT version FROM health.targets WHERE id = %s", f"{instance}-1")[0][0]
+    history = stack.sql("SELECT state FROM health.changes WHERE target_id = %s ORDER BY id", f"{instance}-1")
+    assert version == len(history)
+    assert all(a != b for a, b in zip(history, history[1:]))
+    last = None
+    while last is None or last.entity_id != f"{instance}-1" or last.entity_version < version:
+        last = next_event(events)
+    state = pb.health.ReplicaHealth()
+    state.ParseFromString(last.state)
+    assert state.state == HEALTHY

@@ -83,6 +83,14 @@ def test_removing_a_member_revokes_his_keys(stack, account):
     accept(stack, invite(account, "d@example.com").token.value)  # may come back
 
 
+def test_a_removed_owner_hands_out_nothing_in_the_second_before_gateways_hear(stack, account):
+    joined = accept(stack, invite(account, "h@example.com", OWNER).token.value)
+    gone = pb.common.Caller(account_id=account.id, member_id=joined.member.id, key_id=joined.api_key.id, role=OWNER)
+    remove(account, joined.member.id)
+    refused("unauthorized", account.call, "CreateApiKey", r.CreateApiKeyRequest(name="back door"), r.ApiKey, gone)
+    refused("unauthorized", invite, account, "h2@example.com", caller=gone)
+
+
 def test_the_last_owner_cannot_be_removed(stack, account):
     accept(stack, invite(account, "e@example.com").token.value)
     refused("wrong_state", remove, account, account.owner.member_id)
