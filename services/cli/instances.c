@@ -149,14 +149,16 @@ int cli_run_wait(cli_app *app) {
   return id != NULL ? wait_and_print(app, id, stopped ? CLI_WAIT_STOPPED : CLI_WAIT_RUNNING) : code;
 }
 
-static int change_and_wait(cli_app *app, cli_wait_for what) {
+// The POST of a stop or restart; *reply is filled when it returns CLI_EXIT_OK.
+static int change(cli_app *app, cli_reply *reply) {
   int code = check_wait_timeout(app);
   const char *path = code == CLI_EXIT_OK ? cli_api_path(app, app->args.command->route, &code) : NULL;
+  return path != NULL ? cli_api_call(app, "POST", path, NULL, reply) : code;
+}
+
+int cli_run_stop(cli_app *app) {
   cli_reply reply;
-  if (path == NULL) {
-    return code;
-  }
-  code = cli_api_call(app, "POST", path, NULL, &reply);
+  int code = change(app, &reply);
   if (code != CLI_EXIT_OK) {
     return code;
   }
@@ -166,15 +168,28 @@ static int change_and_wait(cli_app *app, cli_wait_for what) {
     print_instance(app, &reply, &cli_view_instances);
   }
   cli_reply_free(&reply);
-  return wait ? wait_and_print(app, id, what) : CLI_EXIT_OK;
-}
-
-int cli_run_stop(cli_app *app) {
-  return change_and_wait(app, CLI_WAIT_STOPPED);
+  return wait ? wait_and_print(app, id, CLI_WAIT_STOPPED) : CLI_EXIT_OK;
 }
 
 int cli_run_restart(cli_app *app) {
-  return change_and_wait(app, CLI_WAIT_RUNNING);
+  cli_reply reply;
+  int code = change(app, &reply);
+  if (code != CLI_EXIT_OK) {
+    return code;
+  }
+  bool wait = cli_args_has(&app->args, "wait");
+  if (wait) {
+    code = cli_restart_wait(app, reply.root);
+    const char *path = eco_sprintf(app->arena, "/inference-instances/%s", id_of(app, reply.root));
+    cli_reply_free(&reply);
+    int shown = code == CLI_EXIT_OK ? cli_api_call(app, "GET", path, NULL, &reply) : code;
+    if (shown != CLI_EXIT_OK) {
+      return shown;
+    }
+  }
+  print_instance(app, &reply, &cli_view_instances);
+  cli_reply_free(&reply);
+  return code;
 }
 
 // ---- events and logs ----
@@ -208,7 +223,7 @@ int cli_run_events(cli_app *app) {
   if (!cli_args_has(&app->args, "follow")) {
     return cli_list_show(app, path, app->args.command->view, cli_args_has(&app->args, "all"), NULL);
   }
-  return cli_stream_events(app, cli_api_add_query(app->arena, path, "follow", "true"), print_event, NULL);
+  return cli_stream_events(app, cli_api_add_query(app->arena, path, "follow", "true"), 0, print_event, NULL);
 }
 
 static bool print_log(cli_app *app, void *arg, yyjson_val *line, const char *text, size_t len) {
@@ -240,7 +255,7 @@ int cli_run_logs(cli_app *app) {
     return code;
   }
   if (cli_args_has(&app->args, "follow")) {
-    return cli_stream_events(app, cli_api_add_query(app->arena, path, "follow", "true"), print_log, only);
+    return cli_stream_events(app, cli_api_add_query(app->arena, path, "follow", "true"), 0, print_log, only);
   }
   cli_reply reply;
   code = cli_api_call(app, "GET", path, NULL, &reply);

@@ -31,6 +31,10 @@ void cli_print_sheet(cli_app *app, const cli_view *view, yyjson_val *object) {
     (void)fwrite(out.data, 1, out.len, stdout);
   }
   eco_buf_free(&out);
+  if (cli_view_shows_secret(view, object)) {
+    (void)fflush(stdout);
+    fprintf(stderr, "Keep it now: it is not shown again.\n");
+  }
 }
 
 // Where the weights come from follows from what was given.

@@ -71,16 +71,22 @@ static bool feed(void *arg, const char *p, size_t n) {
   return fflush(stdout) == 0 && go_on;
 }
 
-int cli_stream_events(cli_app *app, const char *path, cli_event_fn fn, void *arg) {
+int cli_stream_events(cli_app *app, const char *path, int timeout_s, cli_event_fn fn, void *arg) {
   follower f = {.app = app, .fn = fn, .arg = arg};
   cli_sse_init(&f.sse, on_event, &f);
-  const cli_request request = {.method = "GET", .path = path, .accept = "text/event-stream", .piece = feed, .arg = &f};
+  const cli_request request = {
+      .method = "GET", .path = path, .accept = "text/event-stream", .piece = feed, .arg = &f, .timeout_s = timeout_s};
   cli_answer answer;
   eco_status st = cli_http_do(app->http, &request, &answer);
   cli_sse_free(&f.sse);
   if (f.exit_code != CLI_EXIT_OK) {
     cli_answer_free(&answer);
     return f.exit_code;
+  }
+  if (st.code == ECO_UPSTREAM_TIMEOUT && timeout_s > 0) {
+    fprintf(stderr, "ecolink: not done after %d seconds; it goes on\n", timeout_s);
+    cli_answer_free(&answer);
+    return CLI_EXIT_WAIT;
   }
   bool whole = f.ended || !eco_ok(st) || cli_interrupted || cli_exit_of_status(answer.status) != CLI_EXIT_OK;
   int code = conclude(app, st, &answer);

@@ -173,6 +173,14 @@ static bool put_cell(eco_buf *out, const char *text, cli_paint paint, int width,
          (right || last || put_blanks(out, pad)) && (last || put_blanks(out, GAP));
 }
 
+// Blanks at the end of a line are of no use to anybody.
+static bool end_line(eco_buf *out) {
+  while (out->len > 0 && out->data[out->len - 1] == ' ') {
+    out->data[--out->len] = '\0';
+  }
+  return eco_buf_putc(out, '\n');
+}
+
 bool cli_table_write(const cli_table *table, int width, bool colour, eco_buf *out) {
   int widths[CLI_COLUMNS_MAX];
   measure(table, widths);
@@ -189,13 +197,13 @@ bool cli_table_write(const cli_table *table, int width, bool colour, eco_buf *ou
     ok = put_cell(out, table->titles[i] != NULL ? table->titles[i] : "", CLI_DIM, widths[i], table->right[i], last,
                   colour);
   }
-  ok = ok && (!titled || eco_buf_putc(out, '\n'));
+  ok = ok && (!titled || end_line(out));
   for (const row *r = table->rows; ok && r != NULL; r = r->next) {
     for (int i = 0; ok && i < table->columns; i++) {
       bool last = i + 1 == table->columns;
       ok = put_cell(out, cell_text(&r->cells[i]), r->cells[i].paint, widths[i], table->right[i], last, colour);
     }
-    ok = ok && eco_buf_putc(out, '\n');
+    ok = ok && end_line(out);
   }
   return ok;
 }

@@ -165,6 +165,15 @@ bool cli_view_table(const cli_view *view, yyjson_val *const *rows, size_t count,
   return ok;
 }
 
+bool cli_view_shows_secret(const cli_view *view, yyjson_val *object) {
+  for (const cli_column *c = view->columns; c->title != NULL; c++) {
+    if (c->form == CLI_AS_ONCE && yyjson_is_str(lookup(object, c->field))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 bool cli_view_sheet(const cli_view *view, yyjson_val *object, int64_t now_us, bool colour, eco_buf *out) {
   eco_arena *arena = eco_arena_new();
   cli_table *table = cli_table_new(arena, 2);

@@ -51,6 +51,8 @@ extern const cli_view cli_view_models, cli_view_filesystems, cli_view_instances,
 // rows: JSON objects. width as in table.h.
 bool cli_view_table(const cli_view *view, yyjson_val *const *rows, size_t count, int64_t now_us, int width, bool colour,
                     eco_buf *out);
+// Whether the object holds a secret that this view shows, and that will not be shown again.
+bool cli_view_shows_secret(const cli_view *view, yyjson_val *object);
 bool cli_view_sheet(const cli_view *view, yyjson_val *object, int64_t now_us, bool colour, eco_buf *out);
 
 #endif

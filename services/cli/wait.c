@@ -60,6 +60,7 @@ bool cli_wait_frame(yyjson_val *instance, int64_t elapsed_s, int width, bool col
     const char *replica_status = text_of(arena, replica, "status");
     int64_t restarts = yyjson_get_sint(yyjson_obj_get(replica, "restarts"));
     const char *more = text_of(arena, replica, "status_detail");
+    more = strcmp(more, replica_status) == 0 ? "" : more;
     if (restarts > 0) {
       more = eco_sprintf(arena, "%s%s%lld restarts", more, more[0] != '\0' ? ", " : "", (long long)restarts);
     }
@@ -181,8 +182,9 @@ int cli_wait_instance(cli_app *app, const char *id, cli_wait_for what, cli_reply
     }
     cli_reply_free(&reply);
     if (verdict == 0 && now_ms - begun_ms >= timeout_ms) {
-      fprintf(stderr, "ecolink: instance %s is not there after %s; go on waiting with `ecolink wait %s`\n", id,
-              cli_format_span(app->arena, elapsed_s), id);
+      fprintf(stderr, "ecolink: instance %s is not %s after %s; go on waiting with `ecolink wait %s%s`\n", id,
+              what == CLI_WAIT_RUNNING ? "running" : "stopped", cli_format_span(app->arena, elapsed_s), id,
+              what == CLI_WAIT_RUNNING ? "" : " --for stopped");
       verdict = -1;
       code = CLI_EXIT_WAIT;
     }

@@ -68,7 +68,7 @@ typedef struct gw_req {
   // route
   int64_t instance_id;
   bool openai_compatible;
-  char prefix[GW_PATH_LEN + 1];  // room for a slash in front
+  char prefix[GW_PATH_LEN];
   gw_slice up_path;
   char region[GW_REGION_LEN];
   // attempts

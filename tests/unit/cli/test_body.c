@@ -208,7 +208,7 @@ static void test_the_progress_shows_state_time_and_each_region(void **state) {
   assert_true(cli_wait_frame(yyjson_doc_get_root(doc), 72, 0, false, &out));
   assert_string_equal(out.data,
                       "my-llama:142  provisioning  1m 12s  downloading weights 37 %\n"
-                      "  eu-1        ready         \n"
+                      "  eu-1        ready\n"
                       "  us-1        starting      loading, 1 restarts\n");
   eco_buf_free(&out);
   yyjson_doc_free(doc);

@@ -28,7 +28,7 @@ static void test_columns_are_aligned(void **state) {
   assert_string_equal(out.data,
                       "NAME      N  TAIL\n"
                       "a         1  x\n"
-                      "naïve  1000  \n");
+                      "naïve  1000\n");
   eco_buf_free(&out);
   eco_arena_free(arena);
 }
