@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Checks billing's ledger against its own rules, independently: SQL reads only, and every rule is written a second time here.
 
-    check_ledger.py --database "host=... dbname=ecolink user=..." [--evidence FILE]
+    check_ledger.py --database "host=... dbname=ecolink user=..." [--evidence FILE | --scheduler]
 
   1  every ledger transaction has entries and sums to zero; so do all entries together
   2  per account: sequence 1..n without a gap, balance_after exact at every row, hash chain intact, wallet = last row
   3  held money: the wallet's held = open holds = the account's share of the platform account `platform:held`
   4  each hold: booked once, charge <= hold, charge + refund = hold, and never ended without its rows
   5  charge = R(seconds through the cycle) - R(seconds before), capped by the hold
-  6  with --evidence ({instance: {"stop", "intervals"}}): charged seconds = uptime recomputed second by second
+  6  with --evidence ({instance: {"stop", "intervals"}}) or --scheduler (its own tables): charged seconds = uptime recomputed
+     second by second
 Prints one line per failure and a summary; exit status 1 when anything is wrong.
 """
 
@@ -152,10 +153,25 @@ def load(connection, table, order):
         return [dict(zip(names, row)) for row in cursor.fetchall()]
 
 
-def run(connection, evidence):
+def scheduler_evidence(connection):
+    """Ready intervals and ends of charging from the scheduler's own tables."""
+    out = {}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, charge_end_us FROM scheduler.instances")
+        for instance, stop in cursor.fetchall():
+            out[str(instance)] = {"stop": stop or 0, "intervals": []}
+        cursor.execute("SELECT instance_id, replica_id, started_at_us, ended_at_us FROM scheduler.ready_intervals")
+        for instance, *interval in cursor.fetchall():
+            out[str(instance)]["intervals"].append(interval)
+    return out
+
+
+def run(connection, evidence, ask_scheduler=False):
     check = Check()
     with connection.cursor() as cursor:  # one snapshot for everything
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    if ask_scheduler:
+        evidence = scheduler_evidence(connection)
     transactions = {t["id"]: t for t in load(connection, "ledger_transactions", "id")}
     entries = load(connection, "ledger_entries", "transaction_id, position")
     accounts = {a["id"]: a for a in load(connection, "accounts", "id")}
@@ -188,12 +204,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", required=True, help="libpq connection string of a role that may read schema billing")
     parser.add_argument("--evidence", help="JSON file: {instance: {stop, intervals: [[replica, start, end]]}}, microseconds")
+    parser.add_argument("--scheduler", action="store_true", help="take the evidence from schema scheduler")
     options = parser.parse_args()
     evidence = None
     if options.evidence:
         with open(options.evidence, encoding="utf-8") as f:
             evidence = json.load(f)
-    check = run(psycopg2.connect(options.database), evidence)
+    check = run(psycopg2.connect(options.database), evidence, options.scheduler)
     for failure in check.failures:
         print("WRONG", failure)
     print("ledger:", ", ".join(f"{n} {what}" for what, n in check.looked_at.items()), f"- {len(check.failures)} wrong")
