@@ -307,6 +307,15 @@ static void test_instance_stopped_before_the_cycle_end_gets_no_further_hold_whil
   assert_int_equal(judge(&hold, &r, hold.expires_at_us + HOUR, 100000000, 0), CYCLE_KEEP);
 }
 
+static void test_failed_instance_gets_no_further_hold_while_evidence_is_missing(void **state) {
+  (void)state;
+  cycle_interval v[] = {{1, T0, 0}};
+  cycle_hold hold = full_hold();
+  cycle_reading r = reading(v, 1, hold.expires_at_us);
+  r.over = true;
+  assert_int_equal(judge(&hold, &r, hold.expires_at_us + HOUR, 100000000, 0), CYCLE_KEEP);
+}
+
 static void test_instance_stopped_after_the_cycle_end_is_caught_up_first(void **state) {
   (void)state;
   cycle_hold hold = full_hold();
@@ -377,6 +386,15 @@ static void test_a_cent_in_the_last_minute_does_not_end_a_run_that_is_paid(void 
   // 30 s are left; a cent brings 11 s more: together less than what counts as zero.
   assert_int_equal(judge(&hold, &r, T0 + 3571 * S, 10000, INT64_MAX), CYCLE_KEEP);
   assert_int_equal(judge(&hold, &r, T0 + 3571 * S, 1000000, INT64_MAX), CYCLE_EXTEND);
+}
+
+static void test_credit_for_less_than_a_second_does_not_end_a_partial_hold(void **state) {
+  (void)state;
+  cycle_interval v[] = {{1, T0, 0}, {2, T0, 0}};
+  cycle_hold hold = partial_hold();
+  cycle_reading r = reading(v, 2, T0 + 600 * S);
+  assert_int_equal(judge(&hold, &r, T0 + 605 * S, 1, INT64_MAX), CYCLE_KEEP);
+  assert_int_equal(judge(&hold, &r, T0 + 605 * S, 889, INT64_MAX), CYCLE_EXTEND);  // 888.9 a second
 }
 
 static void test_full_hold_is_never_ended_by_a_top_up(void **state) {
@@ -584,6 +602,8 @@ int main(void) {
       cmocka_unit_test(test_top_up_during_a_partial_hold_ends_the_cycle_where_evidence_ends),
       cmocka_unit_test(test_partial_hold_without_new_credit_runs_to_its_end),
       cmocka_unit_test(test_a_cent_in_the_last_minute_does_not_end_a_run_that_is_paid),
+      cmocka_unit_test(test_credit_for_less_than_a_second_does_not_end_a_partial_hold),
+      cmocka_unit_test(test_failed_instance_gets_no_further_hold_while_evidence_is_missing),
       cmocka_unit_test(test_full_hold_is_never_ended_by_a_top_up),
       cmocka_unit_test(test_seconds_agree_with_the_oracle_on_generated_intervals),
       cmocka_unit_test(test_generated_lives_cost_what_the_oracle_says_however_they_are_cut),
