@@ -197,8 +197,10 @@ def test_a_new_run_starts_without_the_old_verdict(stack, health, replica, instan
     becomes(stack, instance, UNHEALTHY)
     replica.status = 200
     publish(stack, instance, 1, replica.port, run="run-2")
-    eventually(lambda: not is_unhealthy(stack, instance), 1.5)
     becomes(stack, instance, HEALTHY)
+    eventually(lambda: not is_unhealthy(stack, instance))
+    history = stack.sql("SELECT state, run_id FROM health.changes WHERE target_id = %s ORDER BY id", f"{instance}-1")
+    assert history == [(UNHEALTHY, "run-1"), (0, "run-2"), (HEALTHY, "run-2")]
 
 
 def test_gateways_reports_condemn_a_replica_whose_health_path_answers(stack, health, replica, instance):
