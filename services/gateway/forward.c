@@ -170,8 +170,17 @@ static void give_back(gw_req *r) {
   }
 }
 
+// The engine's time to answer begins when it has the whole request.
+static void await_answer(gw_req *r) {
+  if (r->request_sent && r->up->io.open && !r->up->head_done) {
+    r->up->deadline_ms = gw_loop_now(r->loop) + (uint64_t)gw_cfg.first_byte_timeout_ms;
+    r->up->deadline_kind = GW_FAIL_TIMEOUT;
+  }
+}
+
 void gw_forward_push(gw_req *r) {
   gw_upstream *up = r->up;
+  await_answer(r);
   if (r->request_sent || r->early || up->head_done) {
     return;  // an early answer ends the upload
   }
@@ -196,10 +205,7 @@ void gw_forward_push(gw_req *r) {
     r->request_sent = true;
     r->sent_ns = uv_hrtime();
   }
-  if (r->request_sent && up->io.open) {
-    up->deadline_ms = gw_loop_now(r->loop) + (uint64_t)gw_cfg.first_byte_timeout_ms;
-    up->deadline_kind = GW_FAIL_TIMEOUT;
-  }
+  await_answer(r);
 }
 
 // ---- progress ----

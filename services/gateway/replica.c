@@ -121,7 +121,7 @@ gw_candidate gw_replica_candidate(gw_loop *loop, gw_replica *r, unsigned endpoin
       .reached = r->last_success_ms && now - r->last_success_ms < REACHED_MS,
       .ejected = gw_outlier_ejected(&r->outlier, now) || gw_outlier_ejected(&r->region->outlier, now),
       .outstanding = r->outstanding,
-      .latency_us = r->latency[endpoint_class].value_us,
+      .latency_us = gw_ewma_read(&r->latency[endpoint_class], now),
   };
 }
 

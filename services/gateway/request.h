@@ -68,7 +68,7 @@ typedef struct gw_req {
   // route
   int64_t instance_id;
   bool openai_compatible;
-  char prefix[GW_PATH_LEN];
+  char prefix[GW_PATH_LEN + 1];
   gw_slice up_path;
   char region[GW_REGION_LEN];
   // attempts

@@ -61,6 +61,11 @@ void gw_ewma_add(gw_ewma *e, double sample_us, uint64_t now_ms) {
   e->at_ms = now_ms ? now_ms : 1;
 }
 
+double gw_ewma_read(const gw_ewma *e, uint64_t now_ms) {
+  uint64_t dt = e->at_ms && now_ms > e->at_ms ? now_ms - e->at_ms : 0;
+  return dt == 0 ? e->value_us : e->value_us * exp(-(double)dt / DECAY_MS);
+}
+
 bool gw_outlier_failed(gw_outlier *o, uint16_t threshold, uint64_t now_ms) {
   if (o->failures < UINT16_MAX) {
     o->failures++;

@@ -26,6 +26,8 @@ typedef struct gw_ewma {
   uint64_t at_ms;
 } gw_ewma;
 void gw_ewma_add(gw_ewma *e, double sample_us, uint64_t now_ms);
+// The average as it counts now: it fades while nothing is measured, so that a replica which failed is tried again.
+double gw_ewma_read(const gw_ewma *e, uint64_t now_ms);
 
 // ---- ejection: three failures in a row, back-off doubling from 1 s to 30 s, forgiven by time or by one success ----
 typedef struct gw_outlier {

@@ -43,7 +43,8 @@ static int on_head(llhttp_t *p) {
   }
   gw_head_finish(&up->head);
   up->head_done = true;
-  if (p->http_major != 1 || p->status_code < 100 || p->status_code > 599) {
+  bool hollow = p->status_code == 101 && !p->upgrade;  // switches to nothing
+  if (p->http_major != 1 || p->status_code < 100 || p->status_code > 599 || hollow) {
     return limit_passed(up);
   }
   int stop = gw_answer_head(up->req, up);
@@ -64,6 +65,9 @@ static int on_complete(llhttp_t *p) {
   if (!up->head_done) {  // 100, 103: the answer itself is still to come
     gw_head_init(&up->head, (char *)up->head_block->data, GW_BLOCK_DATA);
     return 0;
+  }
+  if (p->status_code == 101) {
+    return 0;  // what follows is the tunnel's: the parser stops with HPE_PAUSED_UPGRADE
   }
   up->complete = true;
   return HPE_PAUSED;
