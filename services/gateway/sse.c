@@ -67,7 +67,7 @@ static void data_first(gw_sse *s, char c) {
 }
 
 static void data_bytes(gw_sse *s, const char *p, size_t n) {
-  if (s->odd && s->done_match < sizeof DONE - 1) {
+  if (s->odd && s->done_match < sizeof DONE) {
     for (size_t i = 0; i < n && s->done_match < sizeof DONE; i++) {
       bool same = s->done_match < sizeof DONE - 1 && p[i] == DONE[s->done_match];
       s->done_match = same ? (uint8_t)(s->done_match + 1) : (uint8_t)sizeof DONE;

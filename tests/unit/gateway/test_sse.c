@@ -1,0 +1,149 @@
+// The event stream reader at every split: where events end, when content begins, what usage says.
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmocka_all.h"
+#include "sse.h"
+
+typedef struct sample {
+  const char *text;
+  bool content;
+  bool done;
+  int64_t prompt;
+  int64_t completion;
+  unsigned events;
+  const char *rest;  // what no event has completed
+} sample;
+
+#define ROLE \
+  "data: "   \
+  "{\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[]},\"finish_reason\":null}]}\n\n"
+static const sample SAMPLES[] = {
+    {ROLE, false, false, -1, -1, 1, ""},
+    {ROLE ": ping\n\n", false, false, -1, -1, 1, ""},
+    {ROLE "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n", true, false, -1, -1, 2, ""},
+    {"data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}", false, false, -1, -1, 0,
+     "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}"},
+    {"data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n", false, false, -1, -1, 0,
+     "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n"},
+    {"data:{\"choices\":[{\"delta\":{\"content\":\"\\\"\"}}]}\r\n\r\n", true, false, -1, -1, 1, ""},
+    {"data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"name\":\"f\"}}]}}]}\n\n", true, false, -1, -1, 1,
+     ""},
+    {"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n", true, false, -1, -1, 1, ""},
+    {"data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"}}]}\n\n", true, false, -1, -1, 1, ""},
+    {"data: {\"choices\":[{\"text\":\"x\"}]}\n\n", true, false, -1, -1, 1, ""},
+    {"data: {\"error\":{\"message\":\"no\"}}\n\n", true, false, -1, -1, 1, ""},
+    {"data: {\"error\":null,\"choices\":[]}\n\n", false, false, -1, -1, 1, ""},
+    {"data: [DONE]\n\n", true, true, -1, -1, 1, ""},
+    {"data: [DONE]x\n\n", true, false, -1, -1, 1, ""},
+    {"data: "
+     "{\"choices\":[],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":345,\"prompt_tokens_details\":{\"prompt_"
+     "tokens\":9}}}\n\ndata: [DONE]\n\n",
+     true, true, 12, 345, 2, ""},
+    {"data: {\"usage\":null}\n\n", false, false, -1, -1, 1, ""},
+    {"event: response.completed\ndata: "
+     "{\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}}\n\n",
+     false, false, 1, 2, 1, ""},
+    {"event: message_start\ndata: "
+     "{\"type\":\"message_start\",\"message\":{\"content\":[],\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\n\n"
+     "event: message_delta\ndata: "
+     "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}\n\n",
+     true, false, 7, 15, 2, ""},
+    {"data: {\"x\":{\"y\":{\"usage\":{\"prompt_tokens\":3}}}}\n\n", false, false, -1, -1, 1, ""},
+    {"data: {\"a\":\ndata: {\"content\":\"x\"}}\n\n", true, false, -1, -1, 1, ""},
+    {"\n\n\ndata: {\"delta\":\"x\"}\n\n", true, false, -1, -1, 1, ""},
+    {"id: 1\nretry: 5\nlongfieldname: x\ndata\ndata: {}\n\n", false, false, -1, -1, 1, ""},
+    {"data: plain text\n\n", true, false, -1, -1, 1, ""},
+};
+
+static size_t feed_exact(gw_sse *s, const char *p, size_t n) {
+  char *copy = malloc(n ? n : 1);
+  assert_non_null(copy);
+  memcpy(copy, p, n);
+  size_t complete = gw_sse_feed(s, copy, n);
+  free(copy);
+  assert_true(complete <= n);
+  return complete;
+}
+
+static void test_every_stream_reads_the_same_at_every_split(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof SAMPLES / sizeof SAMPLES[0]; i++) {
+    const sample *x = &SAMPLES[i];
+    size_t len = strlen(x->text);
+    for (size_t a = 0; a <= len; a++) {
+      for (size_t b = a; b <= len; b += 3) {
+        size_t marks[] = {0, a, b, len};
+        size_t complete = 0;
+        gw_sse s;
+        gw_sse_init(&s);
+        for (size_t k = 0; k < 3; k++) {
+          size_t c = feed_exact(&s, x->text + marks[k], marks[k + 1] - marks[k]);
+          complete = c ? marks[k] + c : complete;
+        }
+        if (s.content != x->content || s.done != x->done || s.events != x->events ||
+            s.walk.prompt_tokens != x->prompt || s.walk.completion_tokens != x->completion) {
+          fail_msg("%s at %zu, %zu: content %d done %d events %d tokens %d %d", x->text, a, b, s.content, s.done,
+                   (int)s.events, (int)s.walk.prompt_tokens, (int)s.walk.completion_tokens);
+        }
+        // An LF that came alone after the CR which ended an event may wait for the next event.
+        const char *left = x->text + complete;
+        assert_string_equal(*left == '\n' && complete > 0 ? left + 1 : left, x->rest);
+      }
+    }
+  }
+}
+
+static void test_random_bytes_never_break_the_reader(void **state) {
+  (void)state;
+  static const char PIECES[] = "data: {}[]\",:\\\n\r\n\nusageprompt_tokens0123tool_calls";
+  srand(3);
+  for (int round = 0; round < 20000; round++) {
+    char text[300];
+    size_t n = (size_t)rand() % sizeof text;
+    for (size_t i = 0; i < n; i++) {
+      text[i] = rand() % 50 ? PIECES[(size_t)rand() % (sizeof PIECES - 1)] : (char)rand();
+    }
+    gw_sse s;
+    gw_sse_init(&s);
+    size_t cut = n ? (size_t)rand() % n : 0;
+    (void)feed_exact(&s, text, cut);
+    (void)feed_exact(&s, text + cut, n - cut);
+  }
+}
+
+static void test_usage_is_read_from_a_plain_answer(void **state) {
+  (void)state;
+  static const char BODY[] =
+      "{\"choices\":[{\"message\":{\"content\":\"\\\"usage\\\":{\\\"prompt_tokens\\\":9}\"}}],"
+      "\"usage\":{\"prompt_tokens\": 9007199254740993 ,\"completion_tokens\":0}}";
+  for (size_t cut = 0; cut < sizeof BODY; cut++) {
+    gw_json_walk w;
+    gw_json_walk_init(&w);
+    gw_json_walk_feed(&w, BODY, cut);
+    gw_json_walk_feed(&w, BODY + cut, sizeof BODY - 1 - cut);
+    assert_int_equal(w.prompt_tokens, 9007199254740993);
+    assert_int_equal(w.completion_tokens, 0);
+  }
+}
+
+static void test_too_deep_an_answer_is_given_up_not_misread(void **state) {
+  (void)state;
+  gw_json_walk w;
+  gw_json_walk_init(&w);
+  for (int i = 0; i < 1000; i++) {
+    gw_json_walk_feed(&w, i % 2 ? "[" : "{\"a\":", i % 2 ? 1 : 5);
+  }
+  gw_json_walk_feed(&w, "{\"usage\":{\"prompt_tokens\":1}}", 29);
+  assert_int_equal(w.prompt_tokens, -1);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_every_stream_reads_the_same_at_every_split),
+      cmocka_unit_test(test_random_bytes_never_break_the_reader),
+      cmocka_unit_test(test_usage_is_read_from_a_plain_answer),
+      cmocka_unit_test(test_too_deep_an_answer_is_given_up_not_misread),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
