@@ -209,6 +209,28 @@ static void test_every_message_survives_the_way_to_json_and_back(void **state) {
   }
 }
 
+// all_messages.h is written by hand: the contract's files say whether it is whole.
+static void test_the_list_of_messages_is_the_contracts(void **state) {
+  (void)state;
+  static const char *const FILES[] = {"common", "registry", "scheduler", "billing", "gateway", "health"};
+  int count = 0;
+  for (size_t i = 0; i < sizeof FILES / sizeof FILES[0]; i++) {
+    char path[1024];
+    char line[512];
+    snprintf(path, sizeof path, "%s", __FILE__);
+    char *tests = strstr(path, "tests/unit/libcommon/");
+    assert_non_null(tests);
+    snprintf(tests, sizeof path - (size_t)(tests - path), "proto/ecolink/v1/%s.proto", FILES[i]);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL) {
+      count += strncmp(line, "message ", 8) == 0;
+    }
+    fclose(file);
+  }
+  assert_int_equal(count, MESSAGE_COUNT);
+}
+
 static void test_every_list_is_flattened_with_its_page(void **state) {
   (void)state;
   int lists = 0;
@@ -397,6 +419,7 @@ int main(void) {
   eco_seal_keypair(&public_key, &secret_key);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_message_survives_the_way_to_json_and_back),
+      cmocka_unit_test(test_the_list_of_messages_is_the_contracts),
       cmocka_unit_test(test_every_list_is_flattened_with_its_page),
       cmocka_unit_test(test_no_field_collides_with_the_micros_member_of_a_money_field),
       cmocka_unit_test(test_sealed_input_opens_with_the_secret_key_and_is_never_written),
