@@ -384,7 +384,7 @@ eco_status eco_json_to_pb(const char *json, size_t len, const ProtobufCMessageDe
   memcpy(copy, json, len);
   yyjson_read_err err = {0};
   yyjson_doc *doc = yyjson_read_opts(copy, len, YYJSON_READ_INSITU, NULL, &err);
-  eco_status st = eco_success();
+  eco_status st;
   if (doc == NULL) {
     st = malformed(json, len, &err);
   } else if (!yyjson_is_obj(yyjson_doc_get_root(doc))) {

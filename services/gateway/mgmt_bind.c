@@ -26,10 +26,14 @@ char *mgmt_decode(const char *text, size_t len, bool plus, eco_arena *arena, siz
       if (i + 2 >= len || hex_digit(text[i + 1]) < 0 || hex_digit(text[i + 2]) < 0) {
         return NULL;
       }
-      out[n++] = (char)(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
+      out[n++] = (char)(unsigned char)(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
       i += 2;
     } else {
-      out[n++] = plus && text[i] == '+' ? ' ' : text[i];
+      out[n] = text[i];
+      if (plus && text[i] == '+') {
+        out[n] = ' ';
+      }
+      n++;
     }
   }
   out[n] = '\0';

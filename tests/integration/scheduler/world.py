@@ -92,12 +92,15 @@ class World:
         self.seed = os.path.join(stack.dir, "seed.json")
         with open(self.seed, "w", encoding="utf-8") as f:
             json.dump(SEED, f)
-        self.ends = [stack.serve("registry", {"DescribeModel": (R.DescribeModelRequest, self.shelf.describe),
-                                              "AcquireModel": (R.AcquireModelRequest, self.shelf.acquire)})]
-        self.end_billing = None
-        self.serve_billing()
+        self.ends, self.end_billing = [], None
+        self.serve_all()
         self.owner = C.Caller(account_id="acc_a", role=C.ROLE_OWNER, key_id="key_a", member_id="mem_a")
         self.service = None
+
+    def serve_all(self):
+        self.ends.append(self.stack.serve("registry", {"DescribeModel": (R.DescribeModelRequest, self.shelf.describe),
+                                                       "AcquireModel": (R.AcquireModelRequest, self.shelf.acquire)}))
+        self.serve_billing()
 
     def serve_billing(self):
         self.end_billing = self.stack.serve("billing", {"PlaceHold": (B.PlaceHoldRequest, self.books.place),

@@ -171,11 +171,23 @@ static void test_unknown_names_are_refused_with_their_field(void **state) {
   assert_string_equal(placement_decide(&q, rooms, 1, &p).param, "gpu_type");
 }
 
+static void test_regions_fill_evenly_the_one_with_most_free_gpus_first(void **state) {
+  (void)state;
+  placement_room rooms[] = {
+      {"a", "sim", true, false, 3, 100}, {"b", "sim", true, false, 5, 100}, {"c", "sim", true, false, 4, 100}};
+  placement_request q = {.pinned_region = "", .gpu_type = "", .gpu_count = 1};
+  placement p;
+  assert_true(eco_ok(placement_decide(&q, rooms, 3, &p)));
+  assert_string_equal(p.regions[0], "b");
+  assert_string_equal(p.regions[1], "c");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_generated_placement_agrees_with_the_oracle),
       cmocka_unit_test(test_a_refusal_says_what_was_short),
       cmocka_unit_test(test_a_model_on_a_filesystem_gets_one_replica_where_it_lies),
+      cmocka_unit_test(test_regions_fill_evenly_the_one_with_most_free_gpus_first),
       cmocka_unit_test(test_unknown_names_are_refused_with_their_field),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
