@@ -13,8 +13,6 @@
 #include <cmocka.h>
 // clang-format on
 
-#define EACH(list, i) (size_t i = 0; i < sizeof(list) / sizeof((list)[0]); i++)
-
 static void test_repositories_by_example(void **state) {
   (void)state;
   const char *good[] = {
@@ -22,18 +20,16 @@ static void test_repositories_by_example(void **state) {
   const char *bad[] = {"",       "gpt2", "/b",    "a/",     "a/b/c", "a//b",       "a/b.git", "a/b--c",
                        "a--b/c", "a/..", "../a",  "a/b..c", "a /b",  "a/b\n",      "-a/b",    ".a/b",
                        "a-/b",   "a/b.", "a/b?x", "a/b#c",  "a:b/c", "http://a/b", "a/b%2f",  "a/\xc3\xa9"};
-  for
-    EACH(good, i) {
-      if (!registry_repo_valid(good[i])) {
-        fail_msg("%s is a repository", good[i]);
-      }
+  for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+    if (!registry_repo_valid(good[i])) {
+      fail_msg("%s is a repository", good[i]);
     }
-  for
-    EACH(bad, i) {
-      if (registry_repo_valid(bad[i])) {
-        fail_msg("%s is no repository", bad[i]);
-      }
+  }
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    if (registry_repo_valid(bad[i])) {
+      fail_msg("%s is no repository", bad[i]);
     }
+  }
 }
 
 static void test_each_part_has_at_most_96_bytes(void **state) {
@@ -57,18 +53,16 @@ static void test_revisions_by_example(void **state) {
   const char *bad[] = {"",     "-rf",    "/main",    "main/", "a//b", ".a",   "a.",    "a/.b",
                        "a..b", "a.lock", "x/a.lock", "a b",   "a~1",  "a^",   "a:b",   "a?",
                        "a*",   "a[b",    "a\\b",     "a@{b",  "a\n",  "a%2f", "a\x7f", "\xc3\xa9"};
-  for
-    EACH(good, i) {
-      if (!registry_revision_valid(good[i])) {
-        fail_msg("%s is a revision", good[i]);
-      }
+  for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+    if (!registry_revision_valid(good[i])) {
+      fail_msg("%s is a revision", good[i]);
     }
-  for
-    EACH(bad, i) {
-      if (registry_revision_valid(bad[i])) {
-        fail_msg("%s is no revision", bad[i]);
-      }
+  }
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    if (registry_revision_valid(bad[i])) {
+      fail_msg("%s is no revision", bad[i]);
     }
+  }
 }
 
 // Whatever passes can stand in a URL and in a shell word as it is.
@@ -85,7 +79,8 @@ static void test_generated_revisions_and_repositories_hold_safe_bytes_only(void 
       if (r % 8 == 0) {
         break;
       }
-      text[n] = r % 16 == 1 ? (char)(1 + (r >> 4) % 255) : "aZ0/._-"[(r >> 4) % 7];
+      uint8_t byte = (uint8_t)(r % 16 == 1 ? 1 + (r >> 4) % 255 : (uint32_t) "aZ0/._-"[(r >> 4) % 7]);
+      memcpy(&text[n], &byte, 1);
     }
     text[n] = '\0';
     if (registry_repo_valid(text) || registry_revision_valid(text)) {
