@@ -50,6 +50,7 @@ static void test_events_are_the_same_in_any_pieces(void **state) {
       {"data:a\n\n", "|a;"},
       {"data:  a\n\n", "| a;"},
       {"data: a\ndata: b\n\n", "|a\nb;"},
+      {"data: a\r\ndata: b\r\n\r\n", "|a\nb;"},
       {"data\n\n", "|;"},
       {"data: \n\n", "|;"},
       {"event: end\ndata: {}\n\n", "end|{};"},

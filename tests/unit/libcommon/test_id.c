@@ -70,6 +70,10 @@ static void test_api_keys_are_recognised_by_form_alone(void **state) {
     assert_int_equal(strlen(key), ECO_API_KEY_LEN);
     assert_true(eco_api_key_is(key, ECO_API_KEY_LEN));
     assert_false(eco_api_key_is(key, ECO_API_KEY_LEN - 1));
+    char longer[ECO_API_KEY_LEN + 2];
+    memcpy(longer, key, ECO_API_KEY_LEN);
+    memcpy(longer + ECO_API_KEY_LEN, "0", 2);
+    assert_false(eco_api_key_is(longer, ECO_API_KEY_LEN + 1));
     char broken[ECO_API_KEY_LEN + 1];
     memcpy(broken, key, sizeof(broken));
     broken[4 + round % 52] = "iIlLoOuU!-\0 "[round % 12];
