@@ -7,7 +7,7 @@
 #include "snapshot.h"
 
 static const char *const PUBLISHES[] = {"gateway.usage.recorded", "gateway.upstream.failed", NULL};
-static const char *const READS_KV[] = {"keys", "routes", "health", "standing", NULL};
+static const char *const READS_KV[] = {"keys", "routes", "health", NULL};
 
 int main(int argc, char **argv) {
   if (argc == 4 && strcmp(argv[1], "snapshot-from-json") == 0) {

@@ -342,3 +342,24 @@ def test_held_bodies_beyond_the_budget_are_503(make):
     r = c.message(False)
     assert (status(r), code(r)) == (503, "overloaded") and r.get("retry-after")
     assert isinstance(c.sock, socket.socket)
+
+
+def test_management_calls_go_behind_the_door_and_fail_plainly_without_a_bus(world):
+    c = world.g.connect()
+    for _ in range(3):
+        r = world.g.call("GET", "/models", conn=c)
+        assert (status(r), code(r)) == (503, "control_plane_unavailable")
+    assert status(world.g.call("GET", "/models", key=None, conn=c)) == 401
+    assert status(world.g.call("GET", "/platform/models", key=None, conn=c)) == 503
+    r = world.g.call("PATCH", "/models", conn=c)
+    assert status(r) == 405 and "POST" in r.get("allow")
+    assert status(world.g.call("POST", "/models", body=b"{", conn=c)) == 400
+    assert status(world.g.call("POST", "/models", body=b" " * 2_000_000)) == 413
+    assert status(world.g.chat(conn=c)) == 200
+
+
+def test_a_video_is_asked_for_where_its_id_says(world):
+    assert status(world.g.call("GET", "/v1/video/generations/vid_9:142?x=1")) == 200
+    assert world.a.requests[0].line == "GET /v1/video/generations/vid_9?x=1 HTTP/1.1"
+    assert code(world.g.call("GET", "/v1/video/generations/vid_9")) == "not_found"
+    assert code(world.g.call("GET", "/v1/video/generations/vid_9:143")) == "forbidden"

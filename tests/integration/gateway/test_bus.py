@@ -1,0 +1,195 @@
+"""The gateway on a real nats-server: keys, routes and health by their buckets; usage and failure reports to the stream."""
+import base64
+import hashlib
+import json
+import queue
+import time
+
+import gwtest
+import pytest
+from ecotest import pb
+from ecotest.stack import eventually, free_port
+from gwtest import KEY, Dead, Engine, answer, code, status
+
+
+def make_bucket(stack, name):
+    stack.nats.js(f"STREAM.CREATE.KV_{name}", {"name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], "max_msgs_per_subject": 1,
+                                               "allow_rollup_hdrs": True, "deny_delete": True, "allow_direct": True, "discard": "new",
+                                               "storage": "file", "num_replicas": 1})
+
+
+class Bus:
+    """Stands for registry, scheduler and health: puts entries with rising versions."""
+
+    def __init__(self, stack):
+        self.stack, self.version = stack, 0
+        for name in ("keys", "routes", "health"):
+            make_bucket(stack, name)
+            stack.nats.js_publish(f"$KV.{name}._generation", pb.common.KvEntry(version=1).SerializeToString())
+
+    def put(self, bucket, key, message, deleted=False):
+        self.version += 1
+        entry = pb.common.KvEntry(version=self.version, value=message.SerializeToString(), deleted=deleted)
+        self.stack.nats.js_publish(f"$KV.{bucket}.{key}", entry.SerializeToString())
+
+    def key(self, key=KEY, **more):
+        fields = {"key_id": "key_1", "account_id": "acc_one", "role": pb.common.ROLE_INFERENCE, "rate_limit_per_minute": 1000000, **more}
+        self.put("keys", hashlib.sha256(key.encode()).hexdigest(), pb.registry.KeyEntry(**fields))
+
+    def route(self, instance, engines, **more):
+        replicas = [pb.scheduler.RouteReplica(replica_id=i + 1, region=f"region-{i + 1}", host="127.0.0.1", port=e.port) for i, e in enumerate(engines)]
+        fields = {"instance_id": instance, "account_id": "acc_one", "served_name": "my-llama", "openai_compatible": True,
+                  "status": pb.scheduler.INSTANCE_STATUS_RUNNING, "replicas": replicas, **more}
+        self.put("routes", str(instance), pb.scheduler.RouteEntry(**fields))
+
+    def no_route(self, instance):
+        self.put("routes", str(instance), pb.scheduler.RouteEntry(), deleted=True)
+
+
+class Live(gwtest.Gateway):
+    """The same calls, on a gateway that the stack started."""
+
+    def __init__(self, stack, **settings):
+        self.stack, self.port = stack, free_port()
+        self.settings = {"LISTEN": f"127.0.0.1:{self.port}", "SEAL_PUBLIC_KEY": "00" * 31 + "09", "IDEMPOTENCY_SECRET": "0123456789abcdef" * 2,
+                         "SPOOL_DIR": stack.dir + f"/spool-{self.port}", "SNAPSHOT_FILE": stack.dir + f"/snapshot-{self.port}", **settings}
+        self.start()
+
+    def start(self, wait=True):
+        self.service = self.stack.start("gateway", wait=wait, **self.settings)
+        self.process, self.admin_port = self.service.process, self.service.admin_port
+
+
+@pytest.fixture(scope="module")
+def bus(stack):
+    return Bus(stack)
+
+
+USAGE = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5}}'
+
+
+def usage_engine():
+    return Engine(lambda c, r: c.send(answer(USAGE)))
+
+
+def usage_in_stream(stack, instance):
+    """(requests, prompt, completion, errors) over every batch that the stream holds, each event id once."""
+    total, seen, at = [0, 0, 0, 0], set(), 1
+    try:
+        last = stack.nats.js("STREAM.INFO.ECOLINK")["state"]["last_seq"]
+    except Exception:  # noqa: BLE001 - no stream yet
+        return tuple(total)
+    while at <= last:
+        message = stack.nats.js("STREAM.MSG.GET.ECOLINK", {"seq": at})["message"]
+        at += 1
+        if message["subject"] != "ecolink.evt.gateway.usage.recorded":
+            continue
+        event = pb.common.Event.FromString(base64.b64decode(message["data"]))
+        if event.id in seen:
+            continue
+        seen.add(event.id)
+        for r in pb.gateway.UsageBatch.FromString(event.state).records:
+            if r.instance_id == instance:
+                assert (r.account_id, r.key_id) == ("acc_one", "key_1") and r.minute_us % 60_000_000 == 0
+                total = [a + b for a, b in zip(total, (r.requests, r.prompt_tokens, r.completion_tokens, r.errors))]
+    return tuple(total)
+
+
+def test_keys_and_routes_are_followed_within_a_second(stack, bus):
+    engine = Engine()
+    bus.key()
+    bus.route(201, [engine])
+    g = Live(stack)
+    assert status(g.chat("my-llama:201")) == 200
+    bus.no_route(201)
+    eventually(lambda: status(g.chat("my-llama:201")) == 404, 1, what="the route is gone")
+    bus.route(202, [], status=pb.scheduler.INSTANCE_STATUS_PROVISIONING, status_detail="pulling image")
+    eventually(lambda: code(g.chat("my-llama:202")) == "instance_starting", 1, what="the new route is seen")
+    bus.route(202, [engine])
+    eventually(lambda: status(g.chat("my-llama:202")) == 200, 1, what="it runs")
+    bus.key(revoked=True)
+    eventually(lambda: status(g.chat("my-llama:202")) == 401, 1, what="the key is revoked")
+    bus.key()
+    eventually(lambda: status(g.chat("my-llama:202")) == 200, 1, what="the key is back")
+    assert g.stop() == 0
+
+
+def test_a_condemned_replica_is_left_out_until_the_verdict_expires(stack, bus):
+    a, b = Engine(), Engine()
+    bus.route(210, [a, b])
+    g = Live(stack)
+    verdict = pb.health.ReplicaHealth(instance_id=210, replica_id=1, region="region-1", state=pb.health.HEALTH_STATE_UNHEALTHY)
+    bus.put("health", "region-1", pb.health.RegionHealth(region="region-1", interval_ms=700, unhealthy=[verdict]))
+    time.sleep(0.3)
+    for _ in range(20):
+        assert status(g.chat("my-llama:210")) == 200
+    assert (len(a.requests), len(b.requests)) == (0, 20)
+    time.sleep(2.2)
+    for _ in range(20):
+        g.chat("my-llama:210")
+    assert len(a.requests) > 0
+    assert g.stop() == 0
+
+
+def test_usage_equals_the_answers_exactly(stack, bus):
+    engine = usage_engine()
+    bus.route(220, [engine])
+    g = Live(stack, LOOPS=2)
+    for _ in range(50):
+        c = g.connect()
+        for _ in range(4):
+            assert g.chat("my-llama:220", conn=c).body == USAGE
+        c.close()
+    eventually(lambda: usage_in_stream(stack, 220) == (200, 600, 1000, 0), 5, what="all usage is in the stream")
+    engine.script = lambda c, r: c.send(answer("{}", "500 Oops"))
+    g.chat("my-llama:220")
+    eventually(lambda: usage_in_stream(stack, 220) == (201, 600, 1000, 1), 5, what="the error is counted")
+    assert g.stop() == 0
+
+
+def test_streams_are_metered_by_their_usage(stack, bus):
+    def script(c, r):
+        c.send(gwtest.SSE_HEAD + gwtest.chunk(gwtest.ROLE) + gwtest.chunk(gwtest.delta("x")))
+        c.send(gwtest.chunk(gwtest.event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 11}}) + gwtest.event(b"[DONE]")) + b"0\r\n\r\n")
+
+    bus.route(225, [Engine(script)])
+    g = Live(stack)
+    for _ in range(3):
+        g.chat("my-llama:225", stream=True)
+    eventually(lambda: usage_in_stream(stack, 225) == (3, 21, 33, 0), 5, what="tokens of streams")
+    assert g.stop() == 0
+
+
+def test_failures_are_reported(stack, bus):
+    seen = stack.nats.subscribe("ecolink.evt.gateway.upstream.failed")
+    bus.route(230, [Dead()])
+    g = Live(stack)
+    assert status(g.chat("my-llama:230")) == 502
+    report = pb.gateway.UpstreamFailure.FromString(pb.common.Event.FromString(seen.next(5).data).state)
+    assert (report.instance_id, report.replica_id, report.region, report.kind, report.count) == (230, 1, "region-1", "connect", 1)
+    with pytest.raises(queue.Empty):
+        seen.next(0.5)
+    assert g.stop() == 0
+
+
+def test_without_nats_it_serves_on_restarts_from_its_file_and_loses_no_usage(stack, bus):
+    engine = usage_engine()
+    bus.route(240, [engine])
+    g = Live(stack)
+    assert status(g.chat("my-llama:240")) == 200
+    eventually(lambda: usage_in_stream(stack, 240)[0] == 1, 5, what="first usage")
+    time.sleep(0.5)
+    stack.stop_nats()
+    for _ in range(40):
+        assert status(g.chat("my-llama:240")) == 200
+    time.sleep(0.6)
+    g.service.kill()
+    g.start(wait=True)
+    for _ in range(30):
+        assert status(g.chat("my-llama:240")) == 200
+    stack.start_nats()
+    eventually(lambda: usage_in_stream(stack, 240) == (71, 213, 355, 0), 20, what="all usage arrived, each once")
+    bus.no_route(240)
+    eventually(lambda: status(g.chat("my-llama:240")) == 404, 5, what="the bus is followed again")
+    assert g.stop() == 0
+    assert json.loads(USAGE)
