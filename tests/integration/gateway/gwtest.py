@@ -31,6 +31,7 @@ EXPIRED_KEY = make_key(4)
 OPERATOR_KEY = make_key(5)
 LIMITED_KEY = make_key(6)
 UNKNOWN_KEY = make_key(7)
+OWNER_KEY = make_key(8)
 
 
 def free_port():
@@ -235,6 +236,7 @@ def keys():
         one(REVOKED_KEY, 3, revoked=True),
         one(EXPIRED_KEY, 4, expires_at_us=1),
         one(OPERATOR_KEY, 5, account="", role="operator", operator_id="op_x"),
+        one(OWNER_KEY, 8, role="owner", member_id="mem_x"),
         one(LIMITED_KEY, 6, rate_limit_per_minute=5),
     ]
 

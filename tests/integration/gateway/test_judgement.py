@@ -4,7 +4,7 @@ import socket
 import time
 
 import pytest
-from gwtest import (EXPIRED_KEY, KEY, LIMITED_KEY, OPERATOR_KEY, OTHER_KEY, REVOKED_KEY, UNKNOWN_KEY, Engine, answer, code, route,
+from gwtest import (EXPIRED_KEY, KEY, LIMITED_KEY, OPERATOR_KEY, OTHER_KEY, OWNER_KEY, REVOKED_KEY, UNKNOWN_KEY, Engine, answer, code, route,
                     status)
 
 CHAT = "/v1/chat/completions"
@@ -346,15 +346,16 @@ def test_held_bodies_beyond_the_budget_are_503(make):
 
 def test_management_calls_go_behind_the_door_and_fail_plainly_without_a_bus(world):
     c = world.g.connect()
+    assert code(world.g.call("GET", "/models", conn=c)) == "forbidden"  # an inference key
     for _ in range(3):
-        r = world.g.call("GET", "/models", conn=c)
+        r = world.g.call("GET", "/models", key=OWNER_KEY, conn=c)
         assert (status(r), code(r)) == (503, "control_plane_unavailable")
     assert status(world.g.call("GET", "/models", key=None, conn=c)) == 401
     assert status(world.g.call("GET", "/platform/models", key=None, conn=c)) == 503
-    r = world.g.call("PATCH", "/models", conn=c)
+    r = world.g.call("PATCH", "/models", key=OWNER_KEY, conn=c)
     assert status(r) == 405 and "POST" in r.get("allow")
-    assert status(world.g.call("POST", "/models", body=b"{", conn=c)) == 400
-    assert status(world.g.call("POST", "/models", body=b" " * 2_000_000)) == 413
+    assert status(world.g.call("POST", "/models", body=b"{", key=OWNER_KEY, conn=c)) == 400
+    assert status(world.g.call("POST", "/models", body=b" " * 2_000_000, key=OWNER_KEY)) == 413
     assert status(world.g.chat(conn=c)) == 200
 
 
