@@ -86,14 +86,15 @@ class Shelf:
 
 
 class World:
-    def __init__(self, stack):
+    def __init__(self, stack, fakes=True):
         self.stack, self.books, self.shelf = stack, Books(), Shelf()
         self.state_dir = os.path.join(stack.dir, "replicas")
         self.seed = os.path.join(stack.dir, "seed.json")
         with open(self.seed, "w", encoding="utf-8") as f:
             json.dump(SEED, f)
         self.ends, self.end_billing = [], None
-        self.serve_all()
+        if fakes:
+            self.serve_all()
         self.owner = C.Caller(account_id="acc_a", role=C.ROLE_OWNER, key_id="key_a", member_id="mem_a")
         self.service = None
 
@@ -208,6 +209,7 @@ class World:
             self.service.stop()
         for pid in self.simulators():
             os.kill(pid, 9)
-        self.end_billing()
+        if self.end_billing:
+            self.end_billing()
         for end in self.ends:
             end()
