@@ -149,3 +149,20 @@ eco_status placement_decide(const placement_request *r, const placement_room *ro
   }
   return eco_success();
 }
+
+const char *placement_other_region(const placement_request *r, const placement_room *rooms, size_t n,
+                                   const char *const *taken, size_t taken_count) {
+  const placement_room *pick = NULL;
+  for (size_t i = 0; i < n; i++) {
+    placement_room room = rooms[i];
+    room.retired = false;  // an instance keeps its type
+    bool is_taken = false;
+    for (size_t k = 0; k < taken_count; k++) {
+      is_taken = is_taken || strcmp(taken[k], room.region) == 0;
+    }
+    if (!is_taken && strcmp(room.gpu_type, r->gpu_type) == 0 && fits(r, &room) && (!pick || is_better(&rooms[i], pick))) {
+      pick = &rooms[i];
+    }
+  }
+  return pick ? pick->region : NULL;
+}

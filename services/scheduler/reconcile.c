@@ -9,6 +9,7 @@
 #include "ecolink/clock.h"
 #include "ecolink/crash.h"
 #include "ecolink/log.h"
+#include "move.h"
 #include "publish.h"
 #include "readiness.h"
 #include "spec.h"
@@ -206,6 +207,14 @@ static eco_status decide_locked(pass *p, eco_tx *tx, size_t k, replica_facts *fa
   }
   for (int i = 0; i < plan->effect_count; i++) {
     ECO_TRY(write_effect(p, tx, inst, &plan->effects[i]));
+  }
+  for (int i = 0; i < inst->replica_count; i++) {
+    if (plan->move[i]) {
+      ECO_TRY(move_replica(p->ctx, tx, inst, &inst->replicas[i]));
+      bool moved = strcmp(inst->replicas[i].region, p->region->name) != 0;
+      facts[i].here = !moved;
+      plan->actions[i] = moved ? DO_NOTHING : plan->actions[i];
+    }
   }
   return instance_write(p->ctx, tx, inst, inst->status != plan->before ? instance_verb(inst) : "changed");
 }

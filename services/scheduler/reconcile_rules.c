@@ -300,6 +300,7 @@ static void retry_late(instance_row *inst, replica_facts *facts, int64_t now_us,
       continue;
     }
     r->attempts++;
+    plan->move[i] = r->attempts % SCHED_ATTEMPTS_PER_REGION == 0;
     transition_replace(r, now_us, "did not become ready in time, trying again");
     plan->actions[i] = DO_APPLY;
     note(plan, r, "replica.retried", "Replica %d in %s did not become ready in time: attempt %d.", r->id, r->region,

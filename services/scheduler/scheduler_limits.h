@@ -35,6 +35,7 @@ enum {
   SCHED_READY_PARALLEL = 64,
   SCHED_READY_FAILURES = 3,  // a Ready replica that misses so many probes in a row is not Ready any more
 
+  SCHED_ATTEMPTS_PER_REGION = 3,  // product: in another allowed region after 3 deadlines
   SCHED_CRASH_LOOP_EXITS = 5,
   SCHED_OBSERVED_MAX = 65536,  // objects in one region
   SCHED_PRUNE_MIN = 5,         // a pass that would delete more orphans than max(5, 10 %) deletes none

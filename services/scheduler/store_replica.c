@@ -19,7 +19,7 @@ static const char SQL_SAVE[] =
     "UPDATE replicas SET version = version + 1, status = $3, status_detail = $4, generation = $5, rolled = $6, "
     "attempts = $7,"
     " crash_looping = $8, run_id = $9, host = $10, port = $11, restarts = $12, ready = $13, ready_changed_us = $14,"
-    " steady_at_us = $15, attempt_began_us = $16, best_phase = $17, reserved = $18, gone = $19"
+    " steady_at_us = $15, attempt_began_us = $16, best_phase = $17, reserved = $18, gone = $19, region = $20"
     " WHERE instance_id = $1 AND id = $2 RETURNING version";
 static const char SQL_LOAD[] =
     "SELECT " REPLICA_COLUMNS REPLICA_FROM " WHERE r.instance_id = ANY ($1::bigint[]) ORDER BY r.instance_id, r.id";
@@ -49,7 +49,7 @@ eco_status store_replica_save(eco_tx *tx, int64_t instance_id, replica_row *r) {
                              eco_p_bool(r->crash_looping), eco_p_str(r->run_id), eco_p_str(r->host), eco_p_i64(r->port),
                              eco_p_i64(r->restarts), eco_p_bool(r->ready), eco_p_i64(r->ready_changed_us),
                              eco_p_i64(r->steady_at_us), eco_p_i64(r->attempt_began_us), eco_p_i64(r->best_phase),
-                             eco_p_bool(r->reserved), eco_p_bool(r->gone))));
+                             eco_p_bool(r->reserved), eco_p_bool(r->gone), eco_p_str(r->region))));
   if (eco_rows_count(rows) != 1) {
     return eco_error(ECO_INTERNAL, "Replica %d of instance %lld is gone.", r->id, (long long)instance_id);
   }

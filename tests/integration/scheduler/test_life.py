@@ -167,3 +167,24 @@ def test_secrets_reach_the_replica_and_nothing_else(world):
     for table in ("instances", "outbox", "idempotency", "instance_events"):
         assert world.stack.sql(f"SELECT 1 FROM scheduler.{table} t WHERE t::text LIKE '%hunter2%'") == []
     assert "hunter2" not in world.service.logs()
+
+
+def test_a_replica_that_never_starts_in_one_region_is_moved_to_another(world):
+    op = world.stack.operator()
+    put = S.PutRegionRequest(name="south", driver="process", gpus=[S.GpuRoom(gpu_type="sim", total=1)])
+    world.stack.rpc("scheduler.PutRegion", put, S.Region, caller=op)
+    # Runs for replica 1 alone until replica 2 has left its first region.
+    script = 'case "$PWD" in *-1*) ;; *) [ -e %s ] || exec sleep 1000;; esac; exec %s --host {host} --port {port} --model {model}'
+    flag = os.path.join(world.stack.dir, "moved")
+    command = ["/bin/sh", "-c", script % (flag, world.settings()["PROCESS_SIMULATOR"])]
+    i = world.launch(engine="", image="any", command=command, regions=["east", "west", "south"], startup_deadline_s=3)
+    first = {r.id: r.region for r in i.replicas}
+    world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=1)
+    moved = eventually(lambda: {r.id: r.region for r in world.get(i.id).replicas} != first and world.get(i.id), 30, 0.1)
+    open(flag, "w").close()
+    assert moved.status == S.INSTANCE_STATUS_RUNNING
+    assert "replica.moved" in [e.type for e in world.events(i.id)]
+    world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=2)
+    assert world.reserved() == 2
+    world.stopped(i.id)
+    assert world.reserved() == 0

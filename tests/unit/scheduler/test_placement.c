@@ -182,12 +182,32 @@ static void test_regions_fill_evenly_the_one_with_most_free_gpus_first(void **st
   assert_string_equal(p.regions[1], "c");
 }
 
+static void test_another_region_is_wanted_has_room_and_is_none_of_those_taken(void **state) {
+  (void)state;
+  placement_room rooms[] = {{"a", "sim", true, false, 9, 100},
+                            {"b", "sim", true, false, 9, 100},
+                            {"c", "sim", true, true, 2, 100},
+                            {"d", "sim", false, false, 9, 100},
+                            {"e", "big", true, false, 9, 100}};
+  const char *taken[] = {"a", "b"};
+  placement_request q = {.pinned_region = "", .gpu_type = "sim", .gpu_count = 2};
+  assert_string_equal(placement_other_region(&q, rooms, 5, taken, 2), "c");  // an instance keeps a retired type
+  q.gpu_count = 3;
+  assert_null(placement_other_region(&q, rooms, 5, taken, 2));
+  const char *wanted[] = {"a", "b"};
+  q.gpu_count = 1;
+  q.wanted = wanted;
+  q.wanted_count = 2;
+  assert_null(placement_other_region(&q, rooms, 5, taken, 2));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_generated_placement_agrees_with_the_oracle),
       cmocka_unit_test(test_a_refusal_says_what_was_short),
       cmocka_unit_test(test_a_model_on_a_filesystem_gets_one_replica_where_it_lies),
       cmocka_unit_test(test_regions_fill_evenly_the_one_with_most_free_gpus_first),
+      cmocka_unit_test(test_another_region_is_wanted_has_room_and_is_none_of_those_taken),
       cmocka_unit_test(test_unknown_names_are_refused_with_their_field),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

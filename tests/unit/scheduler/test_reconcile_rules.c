@@ -300,6 +300,21 @@ static void test_a_late_replica_beside_a_running_one_is_tried_again(void **state
   assert_int_equal(s.inst.status, ST_RUNNING);
 }
 
+static void test_a_region_gets_three_attempts_before_another_is_tried(void **state) {
+  (void)state;
+  scene s = running(2);
+  seen(&s, 1, REPLICA_EXITED, "", PROBE_NONE);
+  judge(&s);
+  for (int attempt = 1; attempt <= 6; attempt++) {
+    s.now += 901 * US;
+    s.facts[1].seen.generation = s.inst.replicas[1].generation;
+    judge(&s);
+    assert_int_equal(s.inst.replicas[1].attempts, attempt);
+    assert_int_equal(s.plan.move[1], attempt == 3 || attempt == 6);
+    assert_false(s.plan.move[0]);
+  }
+}
+
 static void test_suspiciously_many_or_too_new_objects_are_not_pruned(void **state) {
   (void)state;
   assert_true(prune_allowed(5, 5, 10, 10));
@@ -383,6 +398,7 @@ int main(void) {
       cmocka_unit_test(test_the_instance_fails_only_when_every_replica_crash_loops),
       cmocka_unit_test(test_a_restart_takes_one_replica_at_a_time),
       cmocka_unit_test(test_a_late_replica_beside_a_running_one_is_tried_again),
+      cmocka_unit_test(test_a_region_gets_three_attempts_before_another_is_tried),
       cmocka_unit_test(test_suspiciously_many_or_too_new_objects_are_not_pruned),
       cmocka_unit_test(test_generated_lives_keep_the_books_in_order),
   };
