@@ -18,6 +18,8 @@ typedef struct scheduler_app {
   int64_t startup_deadline_s;
   int64_t meter_interval_ms;
   int64_t drain_default_s;
+  int64_t hold_grace_s;
+  int64_t log_keep_s;
 
   eco_seal_key seal_public;
   eco_seal_key seal_secret;

@@ -4,6 +4,7 @@
 #include "ecolink/v1/billing.pb-c.h"
 #include "ecolink/v1/health.pb-c.h"
 #include "ecolink/v1/scheduler.pb-c.h"
+#include "janitor.h"
 #include "launch.h"
 #include "regions.h"
 #include "rpc_instances.h"
@@ -57,6 +58,8 @@ static const eco_kv_def KV[] = {{"routes", routes_source}, {.bucket = NULL}};
 static const eco_timer_def TIMERS[] = {
     {"regions", 1000, NULL, regions_refresh},
     {"launch-recovery", 1000, "launch-recovery", launch_recover},
+    {"holds", 5000, "holds", janitor_holds},
+    {"leavings", 60000, "leavings", janitor_leavings},
     {.name = NULL},
 };
 

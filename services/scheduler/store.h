@@ -46,6 +46,14 @@ ECO_CHECKED eco_status store_launch_overdue(eco_tx *tx, eco_arena *arena, int64_
 // open -> closing. *claimed false: it has an answer, or is gone.
 ECO_CHECKED eco_status store_launch_claim(eco_tx *tx, int64_t id, bool *claimed);
 
+// Live instances whose hold has expired.
+ECO_CHECKED eco_status store_holds_overdue(eco_tx *tx, eco_arena *arena, int64_t now_us, int limit, int64_t **ids,
+                                           size_t *count);
+// Instances that ended before then, every replica gone, and left logs behind.
+ECO_CHECKED eco_status store_leavings(eco_tx *tx, eco_arena *arena, int64_t before_us, int limit, instance_row **out,
+                                      size_t *count);
+ECO_CHECKED eco_status store_leavings_dropped(eco_tx *tx, int64_t id);
+
 // ---- replicas (store_replica.c) ----
 ECO_CHECKED eco_status store_replica_insert(eco_tx *tx, int64_t instance_id, const replica_row *r);
 ECO_CHECKED eco_status store_replica_save(eco_tx *tx, int64_t instance_id, replica_row *r);  // version + 1

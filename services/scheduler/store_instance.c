@@ -52,6 +52,15 @@ static const char SQL_CLAIM[] =
     "UPDATE instances SET launch_state = 'closing' WHERE id = $1 AND launch_state IN ('open', 'closing') AND status = "
     "1";
 
+static const char SQL_HOLDS_OVERDUE[] =
+    "SELECT id FROM instances WHERE status IN (2, 3) AND hold_expires_at_us <> 0 AND hold_expires_at_us < $1"
+    " ORDER BY hold_expires_at_us LIMIT $2";
+static const char SQL_LEAVINGS[] = "SELECT " INSTANCE_COLUMNS
+                                   " FROM instances i WHERE status IN (5, 6) AND NOT leavings_dropped"
+                                   " AND stopped_at_us < $1 AND NOT EXISTS (SELECT 1 FROM replicas r"
+                                   " WHERE r.instance_id = i.id AND NOT r.gone) ORDER BY stopped_at_us LIMIT $2";
+static const char SQL_LEAVINGS_DROPPED[] = "UPDATE instances SET leavings_dropped = true WHERE id = $1";
+
 eco_status store_instance_insert(eco_tx *tx, instance_row *i, const instance_blobs *blobs, int answer_ms) {
   eco_rows *rows = NULL;
   ECO_TRY(eco_tx_exec(
@@ -205,14 +214,36 @@ eco_status store_instance_highest(eco_tx *tx, int64_t *out) {
   return eco_success();
 }
 
-eco_status store_launch_overdue(eco_tx *tx, eco_arena *arena, int64_t **ids, size_t *count) {
-  eco_rows *rows = NULL;
-  ECO_TRY(eco_tx_exec(tx, SQL_OVERDUE, &rows, ECO_NO_PARAMS));
+static void read_ids(eco_arena *arena, const eco_rows *rows, int64_t **ids, size_t *count) {
   *count = eco_rows_count(rows);
   *ids = eco_alloc_array(arena, *count + 1, sizeof(**ids));
   for (size_t k = 0; k < *count; k++) {
     (*ids)[k] = eco_row_i64(rows, k, 0);
   }
+}
+
+eco_status store_holds_overdue(eco_tx *tx, eco_arena *arena, int64_t now_us, int limit, int64_t **ids, size_t *count) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(tx, SQL_HOLDS_OVERDUE, &rows, ECO_PARAMS(eco_p_i64(now_us), eco_p_i64(limit))));
+  read_ids(arena, rows, ids, count);
+  return eco_success();
+}
+
+eco_status store_leavings(eco_tx *tx, eco_arena *arena, int64_t before_us, int limit, instance_row **out,
+                          size_t *count) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(tx, SQL_LEAVINGS, &rows, ECO_PARAMS(eco_p_i64(before_us), eco_p_i64(limit))));
+  return read_rows(tx, arena, rows, out, count);
+}
+
+eco_status store_leavings_dropped(eco_tx *tx, int64_t id) {
+  return eco_tx_exec(tx, SQL_LEAVINGS_DROPPED, NULL, ECO_PARAMS(eco_p_i64(id)));
+}
+
+eco_status store_launch_overdue(eco_tx *tx, eco_arena *arena, int64_t **ids, size_t *count) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(tx, SQL_OVERDUE, &rows, ECO_NO_PARAMS));
+  read_ids(arena, rows, ids, count);
   return eco_success();
 }
 
