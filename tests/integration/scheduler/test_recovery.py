@@ -1,3 +1,108 @@
+"""What a scheduler finds when it comes back, and two of them at once."""
+
+import os
+import time
+
+import pytest
+from ecotest.stack import eventually
+from world import S
+
+
+@pytest.fixture(autouse=True)
+def scheduler(world):
+    world.start()
+    yield
+    for s in world.stack.services:
+        if s.process.poll() is None:
+            s.stop()
+
+
+def test_replicas_outlive_a_killed_scheduler_and_are_adopted(world):
+    i = world.running()
+    pids = world.replica_pids()
+    world.service.kill()
+    time.sleep(0.5)
+    assert world.replica_pids() == pids  # nobody noticed
+    world.start()
+    x = world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=2)
+    assert world.replica_pids() == pids
+    assert [r.restarts for r in x.replicas] == [0, 0]
+    # an adopted replica is restarted like any other: the new scheduler gave the driver its specification
+    os.kill(sorted(pids.values())[0], 9)
+    eventually(lambda: world.replica_pids() != pids and world.get(i.id).ready_replicas == 2, 20, 0.1)
+    world.stopped(i.id)
+
+
+def test_uptime_goes_on_over_a_gap_for_the_same_run(world):
+    i = world.running()
+    time.sleep(0.8)
+    world.service.kill()
+    time.sleep(1.5)
+    world.start()
+    eventually(lambda: world.meter(i.id).observed_until_us > world.stack.now_us() - 1_000_000, 15, 0.1)
+    world.stop(i.id)
+    reading = eventually(lambda: (m := world.meter(i.id)).complete and m, 15, 0.05)
+    assert len(reading.intervals) == 2  # one each: the gap was bridged by the same run being Ready
+    assert all(v.ended_at_us == reading.stop_requested_at_us for v in reading.intervals)
+    world.until(i.id, S.INSTANCE_STATUS_STOPPED)
+
+
+def test_a_replica_that_died_during_a_gap_was_up_to_the_last_watermark(world):
+    i = world.running()
+    eventually(lambda: world.meter(i.id).observed_until_us > max(v.started_at_us for v in world.meter(i.id).intervals))
+    world.service.kill()
+    watermark = dict(world.stack.sql("SELECT name, observed_until_us FROM scheduler.regions"))
+    dead = {int(name.split("-")[1]) for name in world.replica_pids()}
+    for pid in world.replica_pids().values():
+        os.kill(pid, 9)
+    time.sleep(1)
+    world.start()
+    ended = eventually(lambda: len(e := [v for v in world.meter(i.id).intervals if v.ended_at_us]) == 2 and e, 30, 0.1)
+    world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=2)
+    assert {v.replica_id for v in ended} == dead
+    for v in ended:
+        assert v.ended_at_us == max(watermark[v.region], v.started_at_us)
+    world.stopped(i.id)
+
+
+def test_a_second_scheduler_stands_by_and_takes_over(world):
+    first = world.service
+    i = world.running()
+    pids = world.replica_pids()
+    second = world.stack.start("scheduler", wait=False, **world.settings())
+    time.sleep(1)
+    assert second.get("/readyz")[0] != 200
+    assert world.get(i.id).ready_replicas == 2
+    first.kill()
+    second.wait_ready(30)
+    world.service = second
+    world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=2)
+    assert world.replica_pids() == pids
+    world.stopped(i.id)
+    assert world.reserved() == 0
+
+
+def test_the_routes_bucket_is_filled_again_when_it_was_lost(world):
+    i = world.running()
+    eventually(lambda: world.route(i.id))
+    world.stack.stop_nats(lose_files=True)
+    world.stack.start_nats()
+    world.ends.clear()  # the stand-ins spoke through the old connection
+    world.serve_all()
+    eventually(lambda: (r := world.route(i.id)) and len(r.replicas) == 2, 90, 0.2)
+    world.stopped(i.id)
+
+
+def test_a_scheduler_without_its_lease_writes_nothing(world):
+    i = world.running()
+    world.stack.sql("UPDATE scheduler.leases SET holder = 'somebody', epoch = epoch + 1, "
+                    "expires_at = clock_timestamp() + interval '4 seconds' WHERE name LIKE 'region:%%'")
+    before = dict(world.stack.sql("SELECT name, observed_until_us FROM scheduler.regions"))
+    world.stop(i.id)  # may be decided, not carried out
+    time.sleep(2)
+    assert dict(world.stack.sql("SELECT name, observed_until_us FROM scheduler.regions")) == before
+    assert len(world.simulators()) == 2
+    world.until(i.id, S.INSTANCE_STATUS_STOPPED, timeout=20)
 
 
 def test_an_instance_whose_hold_nobody_renews_runs_on_for_the_grace_and_then_stops(world):
