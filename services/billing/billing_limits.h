@@ -12,9 +12,8 @@ enum {
   // ReadMeter's own bound, and the time that one call may take.
   BILLING_METER_BATCH = 100,
   BILLING_METER_TIMEOUT_MS = 5000,
-  // Accounts and holds that one pass of the worker looks at; the rest comes with the next pass.
+  // Accounts that one pass of the worker looks at, longest unseen first; the rest comes with the next pass.
   BILLING_PASS_ACCOUNTS = 500,
-  BILLING_ACCOUNT_HOLDS = 1000,
   // A worker that was away for long catches up by so many cycles per account and pass, then lets others run.
   BILLING_CATCH_UP_ROUNDS = 64,
   BILLING_REGISTRY_TIMEOUT_MS = 5000,

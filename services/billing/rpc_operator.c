@@ -67,6 +67,9 @@ static eco_status book_top_up(eco_ctx *ctx, eco_tx *tx, const Ecolink__V1__TopUp
       .posting = ledger_topup(r->amount->micros),
   };
   ECO_TRY(store_book(ctx, tx, &account, &booking, booked));
+  if (*booked == NULL) {
+    return eco_error(ECO_INTERNAL, "a top-up booked nothing");
+  }
   ECO_TRY(publish_balance(ctx, tx, &account));
   return eco_idem_finish(tx, ctx->idem_scope, eco_success(), &(*booked)->base);
 }
@@ -86,7 +89,9 @@ eco_status rpc_top_up(eco_ctx *ctx, const void *request, void *reply) {
   }
   ECO_TRY(eco_tx_commit(tx));
   ECO_CRASH_POINT("billing.topup.committed");
-  *(Ecolink__V1__Transaction *)reply = *booked;
+  if (booked != NULL) {
+    *(Ecolink__V1__Transaction *)reply = *booked;
+  }
   return eco_success();
 }
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 
 from ecotest import pb
 from ecotest.stack import eventually
@@ -24,21 +25,30 @@ class Meter:
     def __init__(self, stack):
         self._stack, self._readings, self.calls = stack, {}, 0
         self.watermark_us = None
+        self.lock = threading.RLock()  # for a test that changes a reading and must not contradict a watermark told before
+        self.told_us = 0
         self.begin()
 
     def begin(self):
         self._end = self._stack.serve("scheduler", {"ReadMeter": (pb.scheduler.ReadMeterRequest, self._read)})
 
     def _read(self, request):
-        self.calls += 1
-        out = pb.scheduler.ReadMeterResponse()
-        for q in request.queries:
-            r = out.readings.add()
-            if q.instance_id in self._readings:
-                r.CopyFrom(self._readings[q.instance_id])
-                r.observed_until_us = self.watermark_us or self._stack.now_us()
-            r.instance_id = q.instance_id
-        return out
+        with self.lock:
+            self.calls += 1
+            watermark = self.watermark_us or self._stack.now_us()
+            self.told_us = max(self.told_us, watermark)
+            out = pb.scheduler.ReadMeterResponse()
+            for q in request.queries:
+                r = out.readings.add()
+                if q.instance_id in self._readings:
+                    r.CopyFrom(self._readings[q.instance_id])
+                    r.observed_until_us = watermark
+                r.instance_id = q.instance_id
+            return out
+
+    def now_us(self):
+        """An instant that contradicts nothing told before; for use under the lock."""
+        return max(self._stack.now_us(), self.told_us)
 
     def set(self, instance, status=RUNNING, intervals=(), stop_us=0, complete=False):
         r = pb.scheduler.MeterReading(instance_id=instance, known=True, status=status, stop_requested_at_us=stop_us,

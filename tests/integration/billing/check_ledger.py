@@ -9,7 +9,7 @@
   4  each hold: booked once, charge <= hold, charge + refund = hold, and never ended without its rows
   5  charge = R(seconds through the cycle) - R(seconds before), capped by the hold
   6  with --evidence ({instance: {"stop", "intervals"}}) or --scheduler (its own tables): charged seconds = uptime recomputed
-     second by second
+     second by second, and over the whole life of a stopped instance nothing is left out
 Prints one line per failure and a summary; exit status 1 when anything is wrong.
 """
 
@@ -142,6 +142,12 @@ def check_charges(check, instance, holds, evidence):
             check.looked_at["recomputed uptimes"] += 1
             seconds = ready_seconds(evidence, h["charged_from_us"], h["charged_until_us"])
             check.that(seconds == h["charged_seconds"], f"hold {name}: {h['charged_seconds']} s charged, evidence {seconds} s")
+    last = max(holds, key=lambda h: h["cycle"])
+    if evidence is not None and last["status"] == "settled":  # it stopped, and not for want of credit: nothing is left out
+        ends = [end for _, _, end in evidence["intervals"]]
+        first = min(h["charged_from_us"] for h in holds if h["status"] == "settled")
+        whole = ready_seconds(evidence, first, max(ends, default=0))
+        check.that(through == whole, f"instance {instance['id']}: {through} s charged in its life, evidence {whole} s")
     check.that(instance["seconds_settled"] == through,
                f"instance {instance['id']}: {instance['seconds_settled']} s settled, its holds say {through} s")
 

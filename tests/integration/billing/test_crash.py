@@ -14,13 +14,18 @@ WORKER_POINTS = ["billing.meter.read", "billing.cycles.settled", "billing.cycles
 RPC_POINTS = ["kit.tx.committed", "kit.rpc.handled", "kit.relay.published", "kit.relay.deleted"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def clean_end(billing):
+    yield
+    billing.service.stop()
+
+
 @pytest.fixture
-def service(stack, billing):
-    """A healthy service for the preparation; the test kills it and starts one that dies at a point."""
-    yield billing.start(CYCLE_S=HOUR)
-    for s in stack.services:
-        if s.process.poll() is None:
-            s.stop()
+def service(billing):
+    """A healthy service for the preparation (the last test's, where it left one); the test kills it and starts one that dies."""
+    if billing.service is None or billing.service.process.poll() is not None:
+        billing.start(CYCLE_S=HOUR)
+    return billing.service
 
 
 def die_at(billing, point):
@@ -117,6 +122,28 @@ def test_top_up_of_a_new_account_survives_a_crash_after_asking_the_registry(stac
     finally:
         end()
     assert billing.rows(account) == [("topup", 5, 5)]
+
+
+def test_second_copy_takes_over_when_the_first_is_killed(billing, service):
+    first = billing.service
+    account = billing.account(10)
+    hold, start = billing.run(account)
+    billing.start(CYCLE_S=HOUR)
+    first.kill()
+    billing.stop(account, hold.instance_id, start, start + 1800 * S)
+    eventually(lambda: billing.statuses(hold.instance_id) == ["settled"])
+    assert billing.rows(account)[-1] == ("refund", 1.6, 8.4)
+
+
+def test_two_copies_settle_and_renew_each_cycle_once(stack, billing, service):
+    first = billing.service
+    billing.start(CYCLE_S=HOUR)
+    accounts = [billing.account(10) for _ in range(5)]
+    runs = [billing.run(a)[0] for a in accounts]
+    stack.advance(2 * HOUR + 1)
+    for run in runs:
+        eventually(lambda: billing.statuses(run.instance_id) == ["settled", "settled", "open"])  # noqa: B023
+    first.stop()
 
 
 def test_restart_of_postgresql_and_nats_loses_nothing(stack, billing, service):
