@@ -7,6 +7,7 @@ program that also tests it (tests/gateway_test_rest_table --print).
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -49,6 +50,22 @@ def table():
     out = subprocess.run([os.path.join(BUILD, "tests", "gateway_test_rest_table"), "--print"], check=True,
                          capture_output=True, text=True)
     return [Row(line) for line in out.stdout.splitlines()]
+
+
+def documented():
+    """(method, path, status) of docs/api/openapi.yaml, read by its indentation."""
+    out, path, method = set(), None, None
+    with open(os.path.join(ROOT, "docs", "api", "openapi.yaml"), encoding="utf-8") as f:
+        for line in f:
+            if found := re.match(r"  (/\S*):$", line):
+                path = found[1]
+            elif found := re.match(r"    ([a-z]+):$", line):
+                method = found[1].upper()
+            elif found := re.match(r'        "(\d{3})":', line):
+                out.add((method, path, int(found[1])))
+            elif line.startswith("components:"):
+                return out
+    return out
 
 
 class LocalStack:
@@ -104,7 +121,7 @@ class Client:
             if answer.status_code != 429:
                 break
             time.sleep(float(answer.headers.get("retry-after", "1")))
-        self.api.seen.add((method, template, answer.status_code // 100))
+        self.api.seen.add((method, template, answer.status_code))
         assert answer.headers.get("x-ecolink-request-id"), f"{method} {path} without a request id"
         if expect is not None:
             assert answer.status_code == expect, f"{method} {path}: {answer.status_code} {answer.text}"
