@@ -33,6 +33,7 @@ struct gw_bus {
   gw_loop **loops;
   size_t n_loops;
   unsigned reader_index;
+  _Atomic bool *known;
   bucket keys;
   bucket routes;
   bucket health;
@@ -47,6 +48,10 @@ struct gw_bus {
   pthread_cond_t wake;
   bool stopping;  // under lock
 };
+
+static bool both_synced(const gw_bus *bus) {
+  return atomic_load(&bus->keys.synced) && atomic_load(&bus->routes.synced);
+}
 
 // ---- buckets ----
 
@@ -150,6 +155,9 @@ static void sync_done(bucket *b) {
   gw_store_publish(b->bus->store);
   atomic_store(&b->synced_ms, eco_boottime_ms());
   atomic_store(&b->synced, true);
+  if (both_synced(b->bus)) {
+    atomic_store(b->bus->known, true);
+  }
 }
 
 static void keys_synced(void *arg) {
@@ -249,7 +257,7 @@ static void send_reports(gw_bus *bus) {
 static void save_snapshot(gw_bus *bus, bool now) {
   uint64_t changes = gw_store_changes(bus->store);
   int64_t time_ms = eco_boottime_ms();
-  if (!gw_cfg.snapshot_file[0] || changes == bus->saved_changes || !gw_bus_synced(bus) ||
+  if (!gw_cfg.snapshot_file[0] || changes == bus->saved_changes || !both_synced(bus) ||
       (!now && bus->saved_ms && time_ms - bus->saved_ms < SAVE_MS)) {
     return;
   }
@@ -321,7 +329,7 @@ static eco_status open_readers(gw_bus *bus) {
 }
 
 eco_status gw_bus_start(eco_service *svc, gw_store *store, gw_loop **loops, size_t n_loops, unsigned reader_index,
-                        gw_bus **out) {
+                        _Atomic bool *known, gw_bus **out) {
   gw_bus *bus = calloc(1, sizeof *bus);
   gw_usage_sums *sums = malloc(sizeof *sums);
   if (!bus || !sums) {
@@ -332,6 +340,7 @@ eco_status gw_bus_start(eco_service *svc, gw_store *store, gw_loop **loops, size
   bus->loops = loops;
   bus->n_loops = n_loops;
   bus->reader_index = reader_index;
+  bus->known = known;
   bus->sums = sums;
   gw_usage_sums_clear(sums);
   eco_id_new("b", bus->boot);
@@ -362,8 +371,4 @@ void gw_bus_stop(gw_bus *bus) {
   pthread_cond_destroy(&bus->wake);
   free(bus->sums);
   free(bus);
-}
-
-bool gw_bus_synced(const gw_bus *bus) {
-  return atomic_load(&bus->keys.synced) && atomic_load(&bus->routes.synced);
 }

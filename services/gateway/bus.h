@@ -9,12 +9,11 @@
 
 typedef struct gw_bus gw_bus;
 
-// `loops` are borrowed until gw_bus_stop. reader_index: the bus thread's own place among the store's readers.
+// `loops` are borrowed until gw_bus_stop. reader_index: the bus thread's own place among the store's readers. *known
+// becomes true once keys and routes have been read whole; it outlives the bus.
 eco_status gw_bus_start(eco_service *svc, gw_store *store, gw_loop **loops, size_t n_loops, unsigned reader_index,
-                        gw_bus **out);
+                        _Atomic bool *known, gw_bus **out);
 // Closes the readers, sends what is left as far as possible, saves the snapshot. The loops have ended.
 void gw_bus_stop(gw_bus *bus);
-// Keys and routes are known: by a full read, or by the snapshot file.
-bool gw_bus_synced(const gw_bus *bus);
 
 #endif

@@ -17,7 +17,9 @@ static struct {
   size_t n_loops;
   size_t running;
   gw_bus *bus;
-  bool from_file;
+  // Read by the kit's admin thread at any time, before the start and during the stop.
+  _Atomic bool known;  // keys and routes: from the bus or from the file
+  _Atomic bool stopping;
 } process;
 
 static void load_file(void) {
@@ -29,7 +31,7 @@ static void load_file(void) {
   eco_status st = gw_snapshot_load(process.store, gw_cfg.snapshot_file, &keys, &routes);
   if (eco_ok(st)) {
     gw_store_publish(process.store);
-    process.from_file = true;
+    atomic_store(&process.known, true);
     eco_log(ECO_LOG_INFO, "started from the snapshot file", ECO_F_I64("keys", keys), ECO_F_I64("routes", routes));
   } else if (st.code != ECO_NOT_FOUND) {
     eco_log(ECO_LOG_ERROR, "snapshot file not used", ECO_F_STATUS(st));
@@ -63,11 +65,13 @@ eco_status gw_process_start(eco_service *svc) {
   load_file();
   ECO_TRY(gw_mgmt_new(svc, &process.mgmt));
   ECO_TRY(start_loops());
-  return gw_bus_start(svc, process.store, process.loops, process.n_loops, (unsigned)process.n_loops, &process.bus);
+  return gw_bus_start(svc, process.store, process.loops, process.n_loops, (unsigned)process.n_loops, &process.known,
+                      &process.bus);
 }
 
 void gw_process_stop(eco_service *svc) {
   (void)svc;
+  atomic_store(&process.stopping, true);
   for (size_t i = 0; i < process.running; i++) {
     gw_loop_stop(process.loops[i]);
   }
@@ -92,9 +96,10 @@ void gw_process_stop(eco_service *svc) {
 
 bool gw_process_ready(eco_service *svc, eco_buf *why) {
   (void)svc;
-  if (process.bus && (process.from_file || gw_bus_synced(process.bus))) {
+  bool stopping = atomic_load(&process.stopping);
+  if (atomic_load(&process.known) && !stopping) {
     return true;
   }
-  (void)eco_buf_puts(why, "keys and routes have not been read yet");
+  (void)eco_buf_puts(why, stopping ? "stopping" : "keys and routes have not been read yet");
   return false;
 }
