@@ -260,7 +260,6 @@ class Gateway:
             ECOLINK_GATEWAY_SEAL_PUBLIC_KEY="00" * 31 + "09",
             ECOLINK_GATEWAY_IDEMPOTENCY_SECRET="0123456789abcdef0123456789abcdef",
             ECOLINK_GATEWAY_LOG_FORMAT="text",
-            ASAN_OPTIONS="detect_leaks=0",
         )
         env.update({f"ECOLINK_GATEWAY_{k}": str(v) for k, v in settings.items()})
         self.log_path = self.dir / "log"
