@@ -1,4 +1,4 @@
-// Limits, cursors and dates of list requests.
+// Dates and the usage cursor of list requests.
 #include "page.h"
 
 #include <stdbool.h>
@@ -6,16 +6,9 @@
 #include <string.h>
 
 #include "ecolink/clock.h"
+#include "ecolink/lists.h"
 
 enum { DATE_LEN = 10, DAY_S = 86400 };
-
-eco_status page_limit(int32_t asked, int32_t fallback, int32_t max, int64_t *out) {
-  if (asked < 0 || asked > max) {
-    return eco_error_param(ECO_INVALID_REQUEST, "limit", "limit must be 1 to %d", max);
-  }
-  *out = asked == 0 ? fallback : asked;
-  return eco_success();
-}
 
 // Digits of a non-negative int64; *end_out is the first byte behind them.
 static bool parse_digits(const char *s, int64_t *out, const char **end_out) {
@@ -29,22 +22,6 @@ static bool parse_digits(const char *s, int64_t *out, const char **end_out) {
   *out = value;
   *end_out = p;
   return p != s;
-}
-
-static eco_status bad_cursor(void) {
-  return eco_error_param(ECO_INVALID_REQUEST, "cursor", "cursor is not one that a list gave out");
-}
-
-eco_status page_cursor(const char *cursor, int64_t *out) {
-  const char *end;
-  if (cursor[0] == '\0') {
-    *out = INT64_MAX;
-    return eco_success();
-  }
-  if (!parse_digits(cursor, out, &end) || *end != '\0') {
-    return bad_cursor();
-  }
-  return eco_success();
 }
 
 eco_status page_day(const char *text, const char *param, int64_t fallback, int64_t *out) {
@@ -74,7 +51,7 @@ eco_status page_usage_cursor(const char *cursor, int64_t *day_out, int64_t *inst
   }
   if (!parse_digits(cursor, day_out, &end) || *end != '.' || !parse_digits(end + 1, instance_out, &end) ||
       *end != '.') {
-    return bad_cursor();
+    return eco_page_bad_cursor();
   }
   *key_out = end + 1;
   return eco_success();

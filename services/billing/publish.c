@@ -4,7 +4,7 @@
 #include <inttypes.h>
 
 #include "ecolink/id.h"
-#include "pbutil.h"
+#include "ecolink/lists.h"
 
 enum { STANDING_PAGE = 500 };
 
@@ -48,7 +48,7 @@ eco_status publish_notice(eco_ctx *ctx, eco_tx *tx, const char *account_id, cons
   n.type = (char *)type;
   n.severity = severity;
   n.message = (char *)message;
-  n.created_at = pb_time(ctx->arena, ctx->now_us);
+  n.created_at = eco_pb_time(ctx->arena, ctx->now_us);
   if (instance_id != 0) {
     n.instance_case = ECOLINK__V1__NOTICE__INSTANCE_INSTANCE_ID;
     n.instance_id = instance_id;

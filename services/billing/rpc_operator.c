@@ -5,10 +5,10 @@
 #include "billing_limits.h"
 #include "ecolink/crash.h"
 #include "ecolink/id.h"
+#include "ecolink/lists.h"
 #include "ecolink/money.h"
 #include "ecolink/v1/registry.pb-c.h"
 #include "handlers.h"
-#include "pbutil.h"
 #include "publish.h"
 
 static eco_status check_top_up(const Ecolink__V1__TopUpRequest *r) {
@@ -115,10 +115,10 @@ eco_status rpc_create_correction(eco_ctx *ctx, const void *request, void *reply)
   eco_id_new("cor", id);
   out->id = eco_strdup(ctx->arena, id);
   out->account_id = eco_strdup(ctx->arena, r->account_id);
-  out->amount = pb_money(ctx->arena, r->amount->micros);
+  out->amount = eco_pb_money(ctx->arena, r->amount->micros);
   out->reason = eco_strdup(ctx->arena, r->reason);
   out->requested_by = eco_strdup(ctx->arena, ctx->caller.operator_id);
-  out->created_at = pb_time(ctx->arena, ctx->now_us);
+  out->created_at = eco_pb_time(ctx->arena, ctx->now_us);
   return store_correction_insert(ctx, ctx->tx, out);
 }
 
@@ -158,7 +158,7 @@ eco_status rpc_approve_correction(eco_ctx *ctx, const void *request, void *reply
   ECO_TRY(store_correction_approve(ctx, ctx->tx, c->id, ctx->caller.operator_id));
   ECO_TRY(publish_balance(ctx, ctx->tx, &account));
   c->approved_by = eco_strdup(ctx->arena, ctx->caller.operator_id);
-  c->approved_at = pb_time(ctx->arena, ctx->now_us);
+  c->approved_at = eco_pb_time(ctx->arena, ctx->now_us);
   *(Ecolink__V1__Correction *)reply = *c;
   return eco_success();
 }

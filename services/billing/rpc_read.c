@@ -3,10 +3,10 @@
 
 #include "billing_limits.h"
 #include "ecolink/clock.h"
+#include "ecolink/lists.h"
 #include "handlers.h"
 #include "notice.h"
 #include "page.h"
-#include "pbutil.h"
 #include "runway.h"
 #include "store.h"
 
@@ -26,8 +26,8 @@ eco_status rpc_get_balance(eco_ctx *ctx, const void *request, void *reply) {
   size_t count;
   ECO_TRY(store_holds_open(ctx, ctx->tx, account.id, &holds, &count));
   runway_sum sum = runway_of(holds, count, ctx->now_us);
-  out->available = pb_money(ctx->arena, account.available_micros);
-  out->held = pb_money(ctx->arena, account.held_micros);
+  out->available = eco_pb_money(ctx->arena, account.available_micros);
+  out->held = eco_pb_money(ctx->arena, account.held_micros);
   out->burn_rate_micros_per_hour = sum.burn_micros_per_hour;
   int64_t runway_s;
   if (notice_runway_s(account.available_micros, sum.held_micros, sum.accrued_micros, sum.burn_micros_per_hour,
@@ -46,9 +46,9 @@ eco_status rpc_list_transactions(eco_ctx *ctx, const void *request, void *reply)
       .type = ledger_type_word((ledger_type)r->type),
       .instance_id = r->instance_id,
   };
-  int64_t limit;
-  ECO_TRY(page_limit(r->limit, BILLING_LIST_DEFAULT, BILLING_LIST_MAX, &limit));
-  ECO_TRY(page_cursor(r->cursor, &query.before_sequence));
+  int32_t limit;
+  ECO_TRY(eco_page_limit(r->limit, BILLING_LIST_DEFAULT, BILLING_LIST_MAX, &limit));
+  ECO_TRY(eco_page_position(r->cursor, INT64_MAX, &query.before_sequence));
   if (r->type != ECOLINK__V1__TRANSACTION_TYPE__TRANSACTION_TYPE_UNSPECIFIED && query.type[0] == '\0') {
     return eco_error_param(ECO_INVALID_REQUEST, "type", "type is no type of transaction");
   }
@@ -58,7 +58,7 @@ eco_status rpc_list_transactions(eco_ctx *ctx, const void *request, void *reply)
   bool more = count > (size_t)limit;
   out->n_data = more ? (size_t)limit : count;
   out->page =
-      pb_page(ctx->arena, more ? eco_sprintf(ctx->arena, "%" PRId64, out->data[out->n_data - 1]->sequence) : NULL);
+      eco_pb_page(ctx->arena, more ? eco_sprintf(ctx->arena, "%" PRId64, out->data[out->n_data - 1]->sequence) : NULL);
   return eco_success();
 }
 
@@ -67,8 +67,8 @@ eco_status rpc_get_usage(eco_ctx *ctx, const void *request, void *reply) {
   Ecolink__V1__UsageList *out = reply;
   store_usage_query query = {.account_id = ctx->caller.account_id, .instance_id = r->instance_id};
   int64_t today = ctx->now_us / DAY_US;
-  int64_t limit;
-  ECO_TRY(page_limit(r->limit, BILLING_LIST_DEFAULT, BILLING_LIST_MAX, &limit));
+  int32_t limit;
+  ECO_TRY(eco_page_limit(r->limit, BILLING_LIST_DEFAULT, BILLING_LIST_MAX, &limit));
   ECO_TRY(page_day(r->to, "to", today, &query.to_day));
   ECO_TRY(page_day(r->from, "from", today - BILLING_USAGE_DEFAULT_DAYS, &query.from_day));
   if (query.from_day > query.to_day) {
@@ -87,21 +87,22 @@ eco_status rpc_get_usage(eco_ctx *ctx, const void *request, void *reply) {
     next =
         eco_sprintf(ctx->arena, "%" PRId64 ".%" PRId64 ".%s", days[out->n_data - 1], last->instance_id, last->key_id);
   }
-  out->page = pb_page(ctx->arena, next);
+  out->page = eco_pb_page(ctx->arena, next);
   return eco_success();
 }
 
 eco_status rpc_list_notices(eco_ctx *ctx, const void *request, void *reply) {
   const Ecolink__V1__ListNoticesRequest *r = request;
   Ecolink__V1__NoticeList *out = reply;
-  int64_t limit, before;
-  ECO_TRY(page_limit(r->limit, BILLING_NOTICES_DEFAULT, BILLING_NOTICES_MAX, &limit));
-  ECO_TRY(page_cursor(r->cursor, &before));
+  int32_t limit;
+  int64_t before;
+  ECO_TRY(eco_page_limit(r->limit, BILLING_NOTICES_DEFAULT, BILLING_NOTICES_MAX, &limit));
+  ECO_TRY(eco_page_position(r->cursor, INT64_MAX, &before));
   size_t count;
   int64_t *numbers;
   ECO_TRY(store_notices_list(ctx, ctx->tx, ctx->caller.account_id, before, limit + 1, &out->data, &count, &numbers));
   bool more = count > (size_t)limit;
   out->n_data = more ? (size_t)limit : count;
-  out->page = pb_page(ctx->arena, more ? eco_sprintf(ctx->arena, "%" PRId64, numbers[out->n_data - 1]) : NULL);
+  out->page = eco_pb_page(ctx->arena, more ? eco_sprintf(ctx->arena, "%" PRId64, numbers[out->n_data - 1]) : NULL);
   return eco_success();
 }

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "ecolink/id.h"
+#include "ecolink/lists.h"
 #include "ecolink/money.h"
-#include "pbutil.h"
 #include "store.h"
 
 static const char SQL_TRANSACTION[] =
@@ -51,10 +51,10 @@ static Ecolink__V1__Transaction *to_message(eco_ctx *ctx, const ledger_entry *en
   Ecolink__V1__Transaction *t = eco_alloc(ctx->arena, sizeof *t);
   ecolink__v1__transaction__init(t);
   t->id = eco_strdup(ctx->arena, entry->id);
-  t->created_at = pb_time(ctx->arena, entry->created_at_us);
+  t->created_at = eco_pb_time(ctx->arena, entry->created_at_us);
   t->type = (Ecolink__V1__TransactionType)ledger_type_from_word(entry->type);
-  t->amount = pb_money(ctx->arena, entry->amount_micros);
-  t->balance_after = pb_money(ctx->arena, entry->balance_after_micros);
+  t->amount = eco_pb_money(ctx->arena, entry->amount_micros);
+  t->balance_after = eco_pb_money(ctx->arena, entry->balance_after_micros);
   t->description = eco_strdup(ctx->arena, entry->description);
   t->sequence = entry->sequence;
   if (entry->instance_id != 0) {
@@ -164,13 +164,13 @@ eco_status store_correction_lock(eco_ctx *ctx, eco_tx *tx, const char *id, Ecoli
   ecolink__v1__correction__init(c);
   c->id = eco_strdup(ctx->arena, eco_row_str(rows, 0, 0));
   c->account_id = eco_strdup(ctx->arena, eco_row_str(rows, 0, 1));
-  c->amount = pb_money(ctx->arena, eco_row_i64(rows, 0, 2));
+  c->amount = eco_pb_money(ctx->arena, eco_row_i64(rows, 0, 2));
   c->reason = eco_strdup(ctx->arena, eco_row_str(rows, 0, 3));
   c->requested_by = eco_strdup(ctx->arena, eco_row_str(rows, 0, 4));
   c->approved_by = eco_strdup(ctx->arena, eco_row_str(rows, 0, 5));
-  c->created_at = pb_time(ctx->arena, eco_row_i64(rows, 0, 6));
+  c->created_at = eco_pb_time(ctx->arena, eco_row_i64(rows, 0, 6));
   if (!eco_row_null(rows, 0, 7)) {
-    c->approved_at = pb_time(ctx->arena, eco_row_i64(rows, 0, 7));
+    c->approved_at = eco_pb_time(ctx->arena, eco_row_i64(rows, 0, 7));
   }
   *out = c;
   return eco_success();

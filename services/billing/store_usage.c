@@ -2,7 +2,7 @@
 #include <inttypes.h>
 
 #include "ecolink/clock.h"
-#include "pbutil.h"
+#include "ecolink/lists.h"
 #include "store.h"
 
 enum { DATE_LEN = 10 };
@@ -61,7 +61,7 @@ eco_status store_notices_list(eco_ctx *ctx, eco_tx *tx, const char *account_id, 
       n->instance_case = ECOLINK__V1__NOTICE__INSTANCE_INSTANCE_ID;
       n->instance_id = eco_row_i64(rows, i, 6);
     }
-    n->created_at = pb_time(ctx->arena, eco_row_i64(rows, i, 7));
+    n->created_at = eco_pb_time(ctx->arena, eco_row_i64(rows, i, 7));
     (*out)[i] = n;
   }
   return eco_success();

@@ -4,18 +4,9 @@
 #include <string.h>
 
 #include "ecolink/clock.h"
+#include "ecolink/lists.h"
 #include "names.h"
 #include "registry_limits.h"
-
-Ecolink__V1__Timestamp *registry_timestamp(eco_arena *arena, int64_t us) {
-  if (us == 0) {
-    return NULL;
-  }
-  Ecolink__V1__Timestamp *t = eco_alloc(arena, sizeof *t);
-  ecolink__v1__timestamp__init(t);
-  t->micros = us;
-  return t;
-}
 
 Ecolink__V1__Secret *registry_secret(eco_arena *arena, const char *value) {
   Ecolink__V1__Secret *s = eco_alloc(arena, sizeof *s);
@@ -107,16 +98,14 @@ Ecolink__V1__ApiKey *registry_key_message(eco_arena *arena, const registry_key *
   m->prefix = eco_strdup(arena, key->prefix);
   m->key = secret != NULL ? registry_secret(arena, secret) : NULL;
   m->role = key->role;
-  m->expires_at = registry_timestamp(arena, key->expires_at_us);
+  m->expires_at = eco_pb_time_or_null(arena, key->expires_at_us);
   m->rate_limit_per_minute = key->rate_limit_per_minute;
   if (key->spend_cap_micros != 0) {
-    m->spend_cap = eco_alloc(arena, sizeof *m->spend_cap);
-    ecolink__v1__money__init(m->spend_cap);
-    m->spend_cap->micros = key->spend_cap_micros;
+    m->spend_cap = eco_pb_money(arena, key->spend_cap_micros);
   }
-  m->last_used_at = registry_timestamp(arena, key->last_used_at_us);
-  m->revoked_at = registry_timestamp(arena, key->revoked_at_us);
-  m->created_at = registry_timestamp(arena, key->created_at_us);
+  m->last_used_at = eco_pb_time_or_null(arena, key->last_used_at_us);
+  m->revoked_at = eco_pb_time_or_null(arena, key->revoked_at_us);
+  m->created_at = eco_pb_time_or_null(arena, key->created_at_us);
   return m;
 }
 

@@ -47,8 +47,6 @@ Ecolink__V1__ApiKey *registry_key_message(eco_arena *arena, const registry_key *
 // The value in the bucket `keys`, in the arena; its key there is sha256_hex.
 Ecolink__V1__KeyEntry *registry_key_entry(eco_arena *arena, const registry_key *key);
 
-// Value types in the arena; NULL when the number is 0.
-Ecolink__V1__Timestamp *registry_timestamp(eco_arena *arena, int64_t us);
 Ecolink__V1__Secret *registry_secret(eco_arena *arena, const char *value);
 
 #endif

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ecolink/lists.h"
+
 static bool id_byte(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("._/-", c) != NULL;
 }
@@ -33,13 +35,10 @@ static bool cursor_parse(const char *cursor, registry_page *out) {
 }
 
 eco_status registry_page_parse(int32_t limit, const char *cursor, registry_page *out) {
-  *out = (registry_page){.limit = limit == 0 ? REGISTRY_LIST_DEFAULT : limit, .before_us = INT64_MAX};
-  if (out->limit < 1 || out->limit > REGISTRY_LIST_MAX) {
-    return eco_error_param(ECO_INVALID_REQUEST, "limit", "limit must be between 1 and %d", REGISTRY_LIST_MAX);
-  }
+  *out = (registry_page){.before_us = INT64_MAX};
+  ECO_TRY(eco_page_limit(limit, REGISTRY_LIST_DEFAULT, REGISTRY_LIST_MAX, &out->limit));
   if (cursor[0] != '\0' && !cursor_parse(cursor, out)) {
-    return eco_error_param(ECO_INVALID_REQUEST, "cursor",
-                           "cursor is not one that a list returned: leave it out to begin anew");
+    return eco_page_bad_cursor();
   }
   return eco_success();
 }

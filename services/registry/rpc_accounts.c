@@ -4,6 +4,7 @@
 
 #include "ecolink/clock.h"
 #include "ecolink/crash.h"
+#include "ecolink/lists.h"
 #include "ecolink/log.h"
 #include "handlers.h"
 #include "names.h"
@@ -20,8 +21,7 @@ char *registry_new_id(eco_arena *arena, const char *prefix) {
 }
 
 Ecolink__V1__PageInfo *registry_page_info(eco_arena *arena, const registry_page *page, size_t *n) {
-  Ecolink__V1__PageInfo *info = eco_alloc(arena, sizeof *info);
-  ecolink__v1__page_info__init(info);
+  Ecolink__V1__PageInfo *info = eco_pb_page(arena, NULL);
   if (*n > (size_t)page->limit) {
     info->has_more = true;
     *n = (size_t)page->limit;
@@ -57,7 +57,7 @@ eco_status registry_rpc_create_account(eco_ctx *ctx, const void *request, void *
   account->name = r->name;
   account->owner_email = eco_strdup(ctx->arena, r->owner_email);
   registry_email_fold(r->owner_email, account->owner_email);
-  account->created_at = registry_timestamp(ctx->arena, ctx->now_us);
+  account->created_at = eco_pb_time_or_null(ctx->arena, ctx->now_us);
   ECO_TRY(registry_account_insert(ctx->tx, account));
 
   Ecolink__V1__Member owner;
@@ -138,7 +138,7 @@ eco_status registry_rpc_create_operator(eco_ctx *ctx, const void *request, void 
   ECO_TRY(check_bootstrap(ctx));
   out->id = registry_new_id(ctx->arena, "op");
   out->name = r->name;
-  out->created_at = registry_timestamp(ctx->arena, ctx->now_us);
+  out->created_at = eco_pb_time_or_null(ctx->arena, ctx->now_us);
   bool taken = false;
   ECO_TRY(registry_operator_insert(ctx->tx, out, &taken));
   if (taken) {

@@ -1,4 +1,5 @@
 // SQL of models and of the pins that live instances put on them.
+#include "ecolink/lists.h"
 #include "store.h"
 
 // live_instances is counted, not stored: a pin is not a change of the model.
@@ -64,7 +65,7 @@ static void read_models(eco_arena *arena, const eco_rows *rows, registry_models 
     m->path = eco_strdup(arena, eco_row_str(rows, i, 7));
     m->category = (Ecolink__V1__ModelCategory)eco_row_i64(rows, i, 8);
     m->has_hf_token = eco_row_bool(rows, i, 9);
-    m->created_at = registry_timestamp(arena, eco_row_i64(rows, i, 10));
+    m->created_at = eco_pb_time_or_null(arena, eco_row_i64(rows, i, 10));
     m->deleted = eco_row_bool(rows, i, 11);
     m->live_instances = (int32_t)eco_row_i64(rows, i, 13);
     out->data[i] = m;

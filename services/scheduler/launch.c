@@ -13,6 +13,7 @@
 #include "app.h"
 #include "ecolink/clock.h"
 #include "ecolink/crash.h"
+#include "ecolink/lists.h"
 #include "ecolink/log.h"
 #include "ecolink/v1/billing.pb-c.h"
 #include "launch_rules.h"
@@ -360,12 +361,8 @@ eco_status rpc_quote(eco_ctx *ctx, const void *request, void *reply) {
   for (int k = 0; k < l.inst.replica_count; k++) {
     quote->regions[k] = eco_strdup(ctx->arena, l.inst.replicas[k].region);
   }
-  quote->hourly_rate = eco_alloc(ctx->arena, sizeof(*quote->hourly_rate));
-  ecolink__v1__money__init(quote->hourly_rate);
-  quote->hourly_rate->micros = l.inst.hourly_rate_micros;
+  quote->hourly_rate = eco_pb_money(ctx->arena, l.inst.hourly_rate_micros);
   quote->burn_rate_micros_per_hour = hold / 24;
-  quote->hold = eco_alloc(ctx->arena, sizeof(*quote->hold));
-  ecolink__v1__money__init(quote->hold);
-  quote->hold->micros = hold;
+  quote->hold = eco_pb_money(ctx->arena, hold);
   return eco_success();
 }

@@ -3,26 +3,10 @@
 
 #include "app.h"
 #include "ecolink/id.h"
+#include "ecolink/lists.h"
 #include "lifecycle.h"
 #include "reconcile_rules.h"
 #include "store.h"
-
-static Ecolink__V1__Timestamp *timestamp(eco_arena *arena, int64_t us) {
-  if (!us) {
-    return NULL;
-  }
-  Ecolink__V1__Timestamp *t = eco_alloc(arena, sizeof(*t));
-  ecolink__v1__timestamp__init(t);
-  t->micros = us;
-  return t;
-}
-
-static Ecolink__V1__Money *money(eco_arena *arena, int64_t micros) {
-  Ecolink__V1__Money *m = eco_alloc(arena, sizeof(*m));
-  ecolink__v1__money__init(m);
-  m->micros = micros;
-  return m;
-}
 
 const char *instance_key(eco_arena *arena, int64_t id) {
   return eco_sprintf(arena, "%lld", (long long)id);
@@ -64,14 +48,14 @@ void view_instance(eco_arena *arena, const instance_row *inst, Ecolink__V1__Inst
   for (int i = 0; i < inst->replica_count; i++) {
     out->replicas[i] = view_replica(arena, &inst->replicas[i]);
   }
-  out->hourly_rate = money(arena, inst->hourly_rate_micros);
+  out->hourly_rate = eco_pb_money(arena, inst->hourly_rate_micros);
   out->burn_rate_micros_per_hour = inst->hourly_rate_micros * inst->gpu_count * ready;
-  out->hold = money(arena, inst->hold_amount_micros);
-  out->hold_expires_at = timestamp(arena, inst->hold_expires_at_us);
-  out->created_at = timestamp(arena, inst->created_at_us);
-  out->running_at = timestamp(arena, inst->running_at_us);
-  out->stop_requested_at = timestamp(arena, inst->stop_requested_at_us);
-  out->stopped_at = timestamp(arena, inst->stopped_at_us);
+  out->hold = eco_pb_money(arena, inst->hold_amount_micros);
+  out->hold_expires_at = eco_pb_time_or_null(arena, inst->hold_expires_at_us);
+  out->created_at = eco_pb_time_or_null(arena, inst->created_at_us);
+  out->running_at = eco_pb_time_or_null(arena, inst->running_at_us);
+  out->stop_requested_at = eco_pb_time_or_null(arena, inst->stop_requested_at_us);
+  out->stopped_at = eco_pb_time_or_null(arena, inst->stopped_at_us);
   out->category = (Ecolink__V1__ModelCategory)inst->category;
 }
 

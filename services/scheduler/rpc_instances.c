@@ -1,7 +1,7 @@
 // Reading instances and their events.
 #include "rpc_instances.h"
 
-#include "paging.h"
+#include "ecolink/lists.h"
 #include "publish.h"
 #include "stop.h"
 #include "store.h"
@@ -17,10 +17,10 @@ eco_status rpc_get_instance(eco_ctx *ctx, const void *request, void *reply) {
 eco_status rpc_list_instances(eco_ctx *ctx, const void *request, void *reply) {
   const Ecolink__V1__ListInstancesRequest *r = request;
   Ecolink__V1__InstanceList *out = reply;
-  int limit = 0;
+  int32_t limit = 0;
   int64_t before = 0;
-  ECO_TRY(page_limit(r->limit, SCHED_LIST_DEFAULT, SCHED_LIST_MAX, &limit));
-  ECO_TRY(page_cursor_id(r->cursor, &before));
+  ECO_TRY(eco_page_limit(r->limit, SCHED_LIST_DEFAULT, SCHED_LIST_MAX, &limit));
+  ECO_TRY(eco_page_position(r->cursor, 0, &before));
   instance_row *list = NULL;
   size_t n = 0;
   ECO_TRY(store_instance_list(ctx->tx, ctx->arena, ctx->caller.account_id, before, r->status, limit + 1, &list, &n));
@@ -33,18 +33,18 @@ eco_status rpc_list_instances(eco_ctx *ctx, const void *request, void *reply) {
     ecolink__v1__instance__init(out->data[k]);
     view_instance(ctx->arena, &list[k], out->data[k]);
   }
-  out->page = page_info(ctx->arena, more, more ? instance_key(ctx->arena, list[n - 1].id) : "");
+  out->page = eco_pb_page(ctx->arena, more ? instance_key(ctx->arena, list[n - 1].id) : NULL);
   return eco_success();
 }
 
 eco_status rpc_list_events(eco_ctx *ctx, const void *request, void *reply) {
   const Ecolink__V1__ListInstanceEventsRequest *r = request;
   Ecolink__V1__InstanceEventList *out = reply;
-  int limit = 0;
+  int32_t limit = 0;
   int64_t after = 0;
   instance_row inst;
-  ECO_TRY(page_limit(r->limit, SCHED_EVENTS_DEFAULT, SCHED_EVENTS_MAX, &limit));
-  ECO_TRY(page_cursor_id(r->cursor, &after));
+  ECO_TRY(eco_page_limit(r->limit, SCHED_EVENTS_DEFAULT, SCHED_EVENTS_MAX, &limit));
+  ECO_TRY(eco_page_position(r->cursor, 0, &after));
   ECO_TRY(instance_load_own(ctx, ctx->tx, r->id, false, &inst));
   event_row *list = NULL;
   size_t n = 0;
@@ -62,13 +62,12 @@ eco_status rpc_list_events(eco_ctx *ctx, const void *request, void *reply) {
     e->replica_id = list[k].replica_id;
     e->region = (char *)list[k].region;
     e->status = (Ecolink__V1__InstanceStatus)list[k].status;
-    e->created_at = eco_alloc(ctx->arena, sizeof(*e->created_at));
-    ecolink__v1__timestamp__init(e->created_at);
-    e->created_at->micros = list[k].created_at_us;
+    e->created_at = eco_pb_time(ctx->arena, list[k].created_at_us);
     out->data[k] = e;
   }
   // A follower goes on from the last event it has: the cursor is there even when nothing more is known yet.
-  out->page = page_info(ctx->arena, more, "");
+  out->page = eco_pb_page(ctx->arena, NULL);
+  out->page->has_more = more;
   out->page->next_cursor =
       n ? eco_sprintf(ctx->arena, "%lld", (long long)list[n - 1].seq) : eco_strdup(ctx->arena, r->cursor);
   return eco_success();

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "app.h"
-#include "paging.h"
+#include "ecolink/lists.h"
 #include "rpc_instances.h"
 #include "stop.h"
 #include "store.h"

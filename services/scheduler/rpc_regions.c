@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "app.h"
+#include "ecolink/lists.h"
 #include "launch_rules.h"
-#include "paging.h"
 #include "store.h"
 
 static eco_status check_name(const char *name, size_t max) {
@@ -68,8 +68,8 @@ eco_status rpc_get_region(eco_ctx *ctx, const void *request, void *reply) {
 eco_status rpc_list_regions(eco_ctx *ctx, const void *request, void *reply) {
   const Ecolink__V1__ListRegionsRequest *r = request;
   Ecolink__V1__RegionList *out = reply;
-  int limit = 0;
-  ECO_TRY(page_limit(r->limit, SCHED_LIST_DEFAULT, SCHED_LIST_MAX, &limit));
+  int32_t limit = 0;
+  ECO_TRY(eco_page_limit(r->limit, SCHED_LIST_DEFAULT, SCHED_LIST_MAX, &limit));
   region_row *list = NULL;
   size_t n = 0;
   ECO_TRY(store_region_list(ctx->tx, ctx->arena, r->cursor, limit + 1, &list, &n));
@@ -81,7 +81,7 @@ eco_status rpc_list_regions(eco_ctx *ctx, const void *request, void *reply) {
     ecolink__v1__region__init(out->data[k]);
     ECO_TRY(view_region(ctx, &list[k], out->data[k]));
   }
-  out->page = page_info(ctx->arena, more, more ? list[out->n_data - 1].name : "");
+  out->page = eco_pb_page(ctx->arena, more ? list[out->n_data - 1].name : NULL);
   return eco_success();
 }
 
@@ -97,9 +97,7 @@ static void view_type(eco_arena *arena, const gpu_type_row *row, Ecolink__V1__Gp
   out->name = eco_strdup(arena, row->name);
   out->description = eco_strdup(arena, row->description);
   out->memory_gb = row->memory_gb;
-  out->hourly_rate = eco_alloc(arena, sizeof(*out->hourly_rate));
-  ecolink__v1__money__init(out->hourly_rate);
-  out->hourly_rate->micros = row->hourly_rate_micros;
+  out->hourly_rate = eco_pb_money(arena, row->hourly_rate_micros);
   out->retired = row->retired;
 }
 
@@ -129,8 +127,8 @@ eco_status rpc_get_gpu_type(eco_ctx *ctx, const void *request, void *reply) {
 eco_status rpc_list_gpu_types(eco_ctx *ctx, const void *request, void *reply) {
   const Ecolink__V1__ListGpuTypesRequest *r = request;
   Ecolink__V1__GpuTypeList *out = reply;
-  int limit = 0;
-  ECO_TRY(page_limit(r->limit, SCHED_LIST_DEFAULT, SCHED_LIST_MAX, &limit));
+  int32_t limit = 0;
+  ECO_TRY(eco_page_limit(r->limit, SCHED_LIST_DEFAULT, SCHED_LIST_MAX, &limit));
   gpu_type_row *list = NULL;
   size_t n = 0;
   ECO_TRY(store_gpu_type_list(ctx->tx, ctx->arena, r->cursor, limit + 1, &list, &n));
@@ -142,7 +140,7 @@ eco_status rpc_list_gpu_types(eco_ctx *ctx, const void *request, void *reply) {
     ecolink__v1__gpu_type__init(out->data[k]);
     view_type(ctx->arena, &list[k], out->data[k]);
   }
-  out->page = page_info(ctx->arena, more, more ? list[out->n_data - 1].name : "");
+  out->page = eco_pb_page(ctx->arena, more ? list[out->n_data - 1].name : NULL);
   return eco_success();
 }
 

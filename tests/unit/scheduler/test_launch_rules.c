@@ -6,7 +6,6 @@
 #include "cmocka_all.h"
 #include "launch_rules.h"
 #include "lifecycle.h"
-#include "paging.h"
 #include "readiness.h"
 #include "scheduler_limits.h"
 
@@ -198,22 +197,6 @@ static void test_readiness_wants_the_exact_model_name(void **state) {
   }
 }
 
-static void test_limits_and_cursors_out_of_range_are_refused(void **state) {
-  (void)state;
-  int limit = 0;
-  int64_t id = 0;
-  assert_true(eco_ok(page_limit(0, 20, 100, &limit)) && limit == 20);
-  assert_true(eco_ok(page_limit(100, 20, 100, &limit)) && limit == 100);
-  assert_string_equal(page_limit(101, 20, 100, &limit).param, "limit");
-  assert_string_equal(page_limit(-1, 20, 100, &limit).param, "limit");
-  assert_true(eco_ok(page_cursor_id("", &id)) && id == 0);
-  assert_true(eco_ok(page_cursor_id("12", &id)) && id == 12);
-  static const char *const bad[] = {"x", "-1", "0", " 1", "1x", "99999999999999999999"};
-  for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-    assert_string_equal(page_cursor_id(bad[i], &id).param, "cursor");
-  }
-}
-
 // Beside this file's own path in the tree.
 static FILE *open_readme(void) {
   static const char own[] = "tests/unit/scheduler/test_launch_rules.c";
@@ -252,7 +235,6 @@ int main(void) {
       cmocka_unit_test(test_weights_come_from_the_repository_or_the_path_and_the_launchs_own_flag_wins),
       cmocka_unit_test(test_a_hold_covers_a_day_of_every_replica),
       cmocka_unit_test(test_readiness_wants_the_exact_model_name),
-      cmocka_unit_test(test_limits_and_cursors_out_of_range_are_refused),
       cmocka_unit_test(test_the_readmes_picture_is_the_table),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
