@@ -17,8 +17,10 @@ static void put(writer *w, const char *p, size_t n) {
     w->over = true;
     return;
   }
-  memcpy(w->p + w->len, p, n);
-  w->len += n;
+  if (n > 0) {
+    memcpy(w->p + w->len, p, n);
+    w->len += n;
+  }
 }
 
 static void puts_(writer *w, const char *s) {

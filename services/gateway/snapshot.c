@@ -82,7 +82,8 @@ struct gw_store {
   _Atomic uint64_t epoch;
   reader *readers;
   unsigned n_readers;
-  pthread_mutex_t lock;      // guards all below
+  pthread_mutex_t lock;  // guards all below
+  gw_cell *cells;
   gw_snapshot staged;        // what the next publish makes current
   bool keys_own[GW_SHARDS];  // this shard of `staged` is a private copy already
   bool routes_own[GW_SHARDS];
@@ -151,9 +152,6 @@ void gw_store_free(gw_store *st) {
   free_garbage(st->pending);
   for (size_t i = 0; i < GW_SHARDS; i++) {
     gw_keys_shard *keys = st->staged.keys[i];
-    for (uint32_t k = 0; keys && k <= keys->mask; k++) {
-      free(keys->slots[k].cell);
-    }
     gw_routes_shard *routes = st->staged.routes[i];
     for (uint32_t k = 0; routes && k <= routes->mask; k++) {
       if (routes->slots[k].route) {
@@ -165,6 +163,11 @@ void gw_store_free(gw_store *st) {
   }
   if (st->staged.health) {
     free_health(st->staged.health);
+  }
+  while (st->cells) {
+    gw_cell *next = st->cells->next;
+    free(st->cells);
+    st->cells = next;
   }
   free(atomic_load(&st->current));
   free(st->readers);
@@ -210,8 +213,10 @@ static void changed(gw_store *st) {
   st->changes++;
 }
 
-static gw_cell *new_cell(const Ecolink__V1__KeyEntry *e) {
+static gw_cell *new_cell(gw_store *st, const Ecolink__V1__KeyEntry *e) {
   gw_cell *c = alloc_or_die(sizeof *c);
+  c->next = st->cells;
+  st->cells = c;
   snprintf(c->key_id, sizeof c->key_id, "%s", e->key_id);
   snprintf(c->account_id, sizeof c->account_id, "%s", e->account_id);
   snprintf(c->member_id, sizeof c->member_id, "%s", e->member_id);
@@ -229,7 +234,7 @@ bool gw_store_put_key(gw_store *st, const uint8_t hash[32], const Ecolink__V1__K
   gw_key *slot = gw_keys_slot(shard, hash);
   if (!slot->cell) {
     memcpy(slot->hash, hash, 32);
-    slot->cell = new_cell(e);
+    slot->cell = new_cell(st, e);
     shard->count++;
     st->staged.n_keys++;
   }

@@ -43,6 +43,7 @@ typedef struct gw_cell {
   char account_id[GW_ID_LEN];
   char member_id[GW_ID_LEN];
   char operator_id[GW_ID_LEN];
+  struct gw_cell *next;  // of all cells that the store ever made
 } gw_cell;
 
 typedef struct gw_key {
