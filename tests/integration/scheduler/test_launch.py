@@ -1,5 +1,7 @@
 """Launches that are refused, repeated, quoted, or never answered."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from ecotest import pb
 from ecotest.stack import RpcError, eventually
@@ -196,3 +198,22 @@ def test_operators_set_regions_types_and_prices(world):
     call("DeleteGpuType", S.DeleteGpuTypeRequest(name="big"), S.GpuType)  # has been launched: retired
     assert call("GetGpuType", S.GetGpuTypeRequest(name="big"), S.GpuType).retired
     call("PutGpuType", S.PutGpuTypeRequest(name="big", hourly_rate=C.Money(micros=3_000_000)), S.GpuType)
+
+
+def test_launches_at_once_never_take_more_gpus_than_there_are(world):
+    def attempt(n):
+        try:
+            return world.launch(gpu_count=1, name=f"n{n}", timeout=30).id
+        except RpcError as e:
+            return e.code
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(attempt, range(8)))
+    launched = [a for a in answers if isinstance(a, int)]
+    assert len(launched) == 4 and answers.count("insufficient_capacity") == 4
+    over = world.stack.sql("SELECT * FROM scheduler.gpu_rooms WHERE reserved > total")
+    assert over == [] and world.reserved() == 8
+    for i in launched:
+        world.stop(i)
+    for i in launched:
+        world.until(i, S.INSTANCE_STATUS_STOPPED)
+    nothing_is_left(world)
