@@ -131,33 +131,41 @@ static eco_status place(eco_ctx *ctx, eco_tx *tx, launch *l, store_lock lock) {
   return eco_success();
 }
 
-static eco_status admit(eco_ctx *ctx, eco_tx *tx, launch *l) {
+static eco_status find_drivers(eco_ctx *ctx, eco_tx *tx, const launch *l, driver *drivers[SCHED_REPLICAS_MAX]) {
   for (int k = 0; k < l->inst.replica_count; k++) {
     region_row region;
     ECO_TRY(store_region_get(tx, ctx->arena, l->inst.replicas[k].region, &region));
-    driver *d = app_driver(region.driver);
-    if (!d) {
+    drivers[k] = app_driver(region.driver);
+    if (!drivers[k]) {
       return eco_error(ECO_INSUFFICIENT_CAPACITY, "Region \"%s\" is run by the %s driver, which is not set up here.",
                        region.name, region.driver);
     }
+  }
+  return eco_success();
+}
+
+static eco_status admit(eco_ctx *ctx, const launch *l, driver *const drivers[SCHED_REPLICAS_MAX]) {
+  for (int k = 0; k < l->inst.replica_count; k++) {
     replica_spec spec;
     ECO_TRY(spec_build(ctx->arena, l->request, l->model, &l->inst, &l->inst.replicas[k], false, &spec));
-    ECO_TRY(d->ops->admit(d, &spec));
+    ECO_TRY(drivers[k]->ops->admit(drivers[k], &spec));
   }
   return eco_success();
 }
 
 // Everything before the first commit.
 static eco_status prepare(eco_ctx *ctx, launch *l) {
+  driver *drivers[SCHED_REPLICAS_MAX] = {NULL};
   ECO_TRY(describe(ctx, l));
   eco_tx *tx = NULL;
   ECO_TRY(eco_tx_begin(ctx->db, &tx));
   eco_status st = place(ctx, tx, l, STORE_READ);
   if (eco_ok(st)) {
-    st = admit(ctx, tx, l);
+    st = find_drivers(ctx, tx, l, drivers);
   }
   eco_tx_rollback(tx);
-  return st;
+  ECO_TRY(st);
+  return admit(ctx, l, drivers);
 }
 
 static const uint8_t *pack(eco_arena *arena, const ProtobufCMessage *m, size_t *len) {

@@ -160,7 +160,8 @@ const char *placement_other_region(const placement_request *r, const placement_r
     for (size_t k = 0; k < taken_count; k++) {
       is_taken = is_taken || strcmp(taken[k], room.region) == 0;
     }
-    if (!is_taken && strcmp(room.gpu_type, r->gpu_type) == 0 && fits(r, &room) && (!pick || is_better(&rooms[i], pick))) {
+    if (!is_taken && strcmp(room.gpu_type, r->gpu_type) == 0 && fits(r, &room) &&
+        (!pick || is_better(&rooms[i], pick))) {
       pick = &rooms[i];
     }
   }

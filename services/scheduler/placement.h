@@ -43,7 +43,8 @@ typedef struct placement {
 // region; INSUFFICIENT_CAPACITY saying what was short.
 ECO_CHECKED eco_status placement_decide(const placement_request *request, const placement_room *rooms,
                                         size_t room_count, placement *out);
-// Another region for one replica: as placement_decide would choose it for the very type, but none of `taken`. NULL: none.
+// Another region for one replica: as placement_decide would choose it for the very type, but none of `taken`. NULL:
+// none.
 const char *placement_other_region(const placement_request *request, const placement_room *rooms, size_t room_count,
                                    const char *const *taken, size_t taken_count);
 

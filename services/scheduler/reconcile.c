@@ -416,7 +416,9 @@ eco_status reconcile_pass(eco_ctx *ctx, region_memory *region, int64_t epoch) {
   }
   prune(&p);
   remember(&p);
-  ECO_TRY(failure);
   region->last_pass_ms = started_ms;
-  return advance_watermark(&p, started_ms);
+  // One instance that cannot be judged holds back the watermark, not the region.
+  p.undecided = p.undecided || !eco_ok(failure);
+  ECO_TRY(advance_watermark(&p, started_ms));
+  return failure;
 }

@@ -57,7 +57,7 @@ typedef struct reconcile_plan {
   int effect_count;
   driver_action actions[SCHED_REPLICAS_MAX];
   bool move[SCHED_REPLICAS_MAX];  // its region had its chances: try another, if one has room
-  bool undecided;  // uptime in doubt: the region's watermark must not advance
+  bool undecided;                 // uptime in doubt: the region's watermark must not advance
   instance_status before;
 } reconcile_plan;
 

@@ -11,20 +11,39 @@
 
 typedef struct collector {
   eco_arena *arena;
-  Ecolink__V1__InstanceLogs *out;
+  Ecolink__V1__LogLine **lines;
+  size_t count;
+  size_t cap;
   const replica_row *replica;
-  size_t bytes;
 } collector;
 
 static void on_line(void *arg, const char *line, size_t len) {
   collector *c = arg;
+  if (c->count == c->cap) {
+    return;
+  }
   Ecolink__V1__LogLine *l = eco_alloc(c->arena, sizeof(*l));
   ecolink__v1__log_line__init(l);
   l->replica_id = c->replica->id;
   l->region = eco_strdup(c->arena, c->replica->region);
   l->text = eco_strndup(c->arena, line, len < SCHED_LOG_LINE_BYTES_MAX ? len : SCHED_LOG_LINE_BYTES_MAX);
-  c->bytes += strlen(l->text) + strlen(l->region) + 16;
-  c->out->data[c->out->n_data++] = l;
+  c->lines[c->count++] = l;
+}
+
+static size_t line_bytes(const Ecolink__V1__LogLine *l) {
+  return strlen(l->text) + strlen(l->region) + 16;
+}
+
+// The newest of lines[from..] that fit into an answer's share; a tail loses its oldest lines, not its newest.
+static void keep_newest(const collector *c, size_t from, size_t share, Ecolink__V1__InstanceLogs *out) {
+  size_t bytes = 0;
+  size_t first = c->count;
+  while (first > from && bytes + line_bytes(c->lines[first - 1]) <= share) {
+    bytes += line_bytes(c->lines[--first]);
+  }
+  for (size_t k = first; k < c->count; k++) {
+    out->data[out->n_data++] = c->lines[k];
+  }
 }
 
 static eco_status parse_cursor(const char *cursor, int64_t offsets[SCHED_REPLICAS_MAX]) {
@@ -44,37 +63,50 @@ static eco_status parse_cursor(const char *cursor, int64_t offsets[SCHED_REPLICA
   return eco_success();
 }
 
+static eco_status load(eco_ctx *ctx, int64_t id, instance_row *inst, driver *drivers[SCHED_REPLICAS_MAX]) {
+  eco_tx *tx = NULL;
+  ECO_TRY(eco_tx_begin(ctx->db, &tx));
+  eco_status st = instance_load_own(ctx, tx, id, false, inst);
+  for (int i = 0; eco_ok(st) && i < inst->replica_count; i++) {
+    region_row region;
+    st = store_region_get(tx, ctx->arena, inst->replicas[i].region, &region);
+    drivers[i] = eco_ok(st) ? app_driver(region.driver) : NULL;
+  }
+  eco_tx_rollback(tx);
+  return st;
+}
+
 eco_status rpc_read_logs(eco_ctx *ctx, const void *request, void *reply) {
   const Ecolink__V1__ReadInstanceLogsRequest *r = request;
   Ecolink__V1__InstanceLogs *out = reply;
   int64_t offsets[SCHED_REPLICAS_MAX];
+  driver *drivers[SCHED_REPLICAS_MAX] = {NULL};
   instance_row inst;
   ECO_TRY(parse_cursor(r->cursor, offsets));
   if (r->tail_lines < 0 || r->tail_lines > SCHED_LOG_LINES_MAX) {
     return eco_error_param(ECO_INVALID_REQUEST, "tail_lines", "tail_lines must be between 1 and %d.",
                            SCHED_LOG_LINES_MAX);
   }
-  ECO_TRY(instance_load_own(ctx, ctx->tx, r->id, false, &inst));
+  ECO_TRY(load(ctx, r->id, &inst, drivers));
   int lines = r->tail_lines ? r->tail_lines : SCHED_LOG_LINES_DEFAULT;
-  out->data = eco_alloc_array(ctx->arena, (size_t)lines * SCHED_REPLICAS_MAX + 1, sizeof(*out->data));
-  collector c = {.arena = ctx->arena, .out = out};
+  size_t share = SCHED_LOG_REPLY_BYTES_MAX / SCHED_REPLICAS_MAX;
+  // A follower loses nothing: it reads no more than fits whatever the lines' length, and comes again.
+  int following = (int)(share / (SCHED_LOG_LINE_BYTES_MAX + SCHED_REGION_MAX + 16));
+  size_t cap = (size_t)(lines > following ? lines : following) * SCHED_REPLICAS_MAX;
+  collector c = {.arena = ctx->arena, .lines = eco_alloc_array(ctx->arena, cap, sizeof(*c.lines)), .cap = cap};
+  out->data = eco_alloc_array(ctx->arena, cap, sizeof(*out->data));
   bool read_all = true;
   for (int i = 0; i < inst.replica_count; i++) {
     c.replica = &inst.replicas[i];
-    if (r->replica_id && r->replica_id != c.replica->id) {
+    if (!drivers[i] || (r->replica_id && r->replica_id != c.replica->id)) {
       continue;
     }
-    // what fits of one answer: the rest comes with the next call
-    int room = (int)((SCHED_LOG_REPLY_BYTES_MAX - c.bytes) / (SCHED_LOG_LINE_BYTES_MAX + SCHED_REGION_MAX));
-    int most = lines < room ? lines : room;
-    region_row region;
-    ECO_TRY(store_region_get(ctx->tx, ctx->arena, c.replica->region, &region));
-    driver *d = app_driver(region.driver);
-    size_t before = out->n_data;
-    if (d && most > 0) {
-      ECO_TRY(d->ops->logs(d, region.name, inst.id, c.replica->id, offsets[i], most, on_line, &c, &offsets[i]));
-    }
-    read_all = read_all && (int)(out->n_data - before) < most;
+    size_t from = c.count;
+    int most = offsets[i] < 0 ? lines : following;
+    ECO_TRY(drivers[i]->ops->logs(drivers[i], c.replica->region, inst.id, c.replica->id, offsets[i], most, on_line, &c,
+                                  &offsets[i]));
+    read_all = read_all && (int)(c.count - from) < most;
+    keep_newest(&c, from, share, out);
   }
   out->ended = !instance_is_live(&inst) && read_all;
   out->next_cursor = eco_sprintf(ctx->arena, "%lld,%lld", (long long)offsets[0], (long long)offsets[1]);

@@ -104,8 +104,13 @@ static void view_type(eco_arena *arena, const gpu_type_row *row, Ecolink__V1__Gp
 eco_status rpc_put_gpu_type(eco_ctx *ctx, const void *request, void *reply) {
   const Ecolink__V1__PutGpuTypeRequest *r = request;
   ECO_TRY(check_name(r->name, SCHED_GPU_TYPE_MAX));
-  if (!r->hourly_rate || r->hourly_rate->micros < 0) {
-    return eco_error_param(ECO_INVALID_REQUEST, "hourly_rate", "A GPU type needs an hourly rate of zero or more.");
+  if (!r->hourly_rate || r->hourly_rate->micros < 0 || r->hourly_rate->micros > SCHED_RATE_MICROS_MAX) {
+    return eco_error_param(ECO_INVALID_REQUEST, "hourly_rate",
+                           "A GPU type needs an hourly rate between 0 and 1000000 dollars.");
+  }
+  if (r->memory_gb < 0 || r->memory_gb > SCHED_MEMORY_GB_MAX) {
+    return eco_error_param(ECO_INVALID_REQUEST, "memory_gb", "memory_gb must be between 0 and %d.",
+                           SCHED_MEMORY_GB_MAX);
   }
   gpu_type_row row = {.name = r->name,
                       .description = r->description,

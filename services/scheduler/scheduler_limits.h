@@ -9,6 +9,7 @@ enum {
   SCHED_REGION_MAX = 64,  // also a Kubernetes label value (63)
   SCHED_GPU_TYPE_MAX = 64,
   SCHED_REPLICAS_MAX = 2,  // 2 in 2 regions, or 1 pinned
+  SCHED_MEMORY_GB_MAX = 1 << 20,
   SCHED_WANTED_REGIONS_MAX = 16,
   SCHED_REGIONS_MAX = 128,  // regions of one installation
   SCHED_ROOMS_MAX = 2048,   // (region, GPU type) pairs looked at by one placement
@@ -50,6 +51,8 @@ enum {
   SCHED_EVENTS_MAX = 1000,
 };
 
+// A million dollars an hour: products with counts and hours stay far from int64's end.
+#define SCHED_RATE_MICROS_MAX INT64_C(1000000000000)
 #define SCHED_CRASH_LOOP_WINDOW_US (INT64_C(600) * 1000000)
 #define SCHED_STEADY_US (INT64_C(300) * 1000000)
 #define SCHED_STARTUP_TOTAL_US (INT64_C(14400) * 1000000)

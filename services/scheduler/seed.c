@@ -24,7 +24,8 @@ static eco_status seed_type(eco_tx *tx, eco_arena *arena, yyjson_val *v) {
   if (*dollars && !eco_money_parse(dollars, &row.hourly_rate_micros)) {
     return eco_error(ECO_INVALID_REQUEST, "seed: \"%s\" is no amount of dollars", dollars);
   }
-  if (!launch_name_ok(row.name) || strlen(row.name) >= SCHED_GPU_TYPE_MAX || row.hourly_rate_micros < 0) {
+  if (!launch_name_ok(row.name) || strlen(row.name) >= SCHED_GPU_TYPE_MAX || row.hourly_rate_micros < 0 ||
+      row.hourly_rate_micros > SCHED_RATE_MICROS_MAX) {
     return eco_error(ECO_INVALID_REQUEST, "seed: GPU type \"%s\" needs a name and an hourly rate of zero or more",
                      row.name);
   }
