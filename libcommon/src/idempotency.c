@@ -66,7 +66,8 @@ eco_status eco_idem_finish(eco_tx *tx, const char *scope, eco_status outcome, co
   if (scope == NULL || scope[0] == '\0') {
     return eco_success();
   }
-  if (eco_code_is_transient(outcome.code)) {
+  // A bug's answer is not kept either: once it is mended, the same key has to work.
+  if (eco_code_is_transient(outcome.code) || outcome.code == ECO_INTERNAL) {
     return eco_tx_exec(tx, SQL_FORGET, NULL, ECO_PARAMS(eco_p_str(scope)));
   }
   eco_arena *arena = eco_arena_new();
