@@ -181,8 +181,8 @@ static void await_answer(gw_req *r) {
 void gw_forward_push(gw_req *r) {
   gw_upstream *up = r->up;
   await_answer(r);
-  if (r->request_sent || r->early || up->head_done) {
-    return;  // an early answer ends the upload
+  if (r->request_sent || r->early || (up->head_done && r->kind != GW_KIND_PROXY)) {
+    return;  // an early answer ends the upload; a custom container may talk both ways at once
   }
   if (!r->head_sent) {
     send_head(r);
