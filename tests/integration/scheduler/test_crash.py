@@ -1,11 +1,8 @@
 """kill -9 of the scheduler at every step of a launch and of a stop: the next start converges, with no orphan process, no
 reservation and no hold left over."""
 
-import queue
-
 import pytest
-from ecotest.nats import NoResponders
-from ecotest.stack import RpcError, eventually
+from ecotest.stack import NoAnswer, RpcError, eventually
 from world import S
 
 DURING_LAUNCH = ["scheduler.launch.intent_committed", "scheduler.launch.model_acquired", "scheduler.launch.hold_placed",
@@ -16,7 +13,7 @@ DURING_LAUNCH = ["scheduler.launch.intent_committed", "scheduler.launch.model_ac
 DURING_STOP = ["scheduler.reconcile.committed", "scheduler.reconcile.committed:2", "scheduler.reconcile.removed",
                "scheduler.reconcile.removed:2", "process.stop_recorded", "process.term_sent", "process.exit_recorded",
                "process.record_removed", "kit.relay.published", "kit.rpc.handled", "kit.tx.committed:2"]
-ANSWERLESS = (RpcError, queue.Empty, NoResponders)
+ANSWERLESS = (RpcError, NoAnswer)
 
 
 def visible(world):
