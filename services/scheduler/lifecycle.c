@@ -75,7 +75,7 @@ lifecycle_step lifecycle_next(instance_status state, lifecycle_event event) {
 
 const char *lifecycle_event_word(lifecycle_event event) {
   static const char *const words[EV_COUNT] = {
-#define X(name, word) [name] = word,
+#define X(name, word) [name] = (word),
       LIFECYCLE_EVENTS(X)
 #undef X
   };

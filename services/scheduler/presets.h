@@ -13,13 +13,13 @@ enum { PRESET_ARGS_MAX = 16 };
 typedef struct engine_preset {
   const char *name;
   const char *image;
-  int port;
   const char *args[PRESET_ARGS_MAX];  // flags and values, ends with NULL
   const char *weights_from_repo;      // flag put before a Hugging Face repository; NULL: taken from the environment
   const char *weights_from_path;      // flag put before a path
   const char *revision;               // flag put before the revision; NULL: the engine takes none
   const char *repo_env;               // environment variable for the repository, where there is no flag; NULL
   const char *health_path;
+  int port;
   bool lists_models;  // GET /v1/models names the served model
   bool local_only;    // a stand-in for tests and tours: drivers with images do not offer it
 } engine_preset;

@@ -96,7 +96,7 @@ eco_status rpc_read_logs(eco_ctx *ctx, const void *request, void *reply) {
   collector c = {.arena = ctx->arena, .lines = eco_alloc_array(ctx->arena, cap, sizeof(*c.lines)), .cap = cap};
   out->data = eco_alloc_array(ctx->arena, cap, sizeof(*out->data));
   bool read_all = true;
-  for (int i = 0; i < inst.replica_count; i++) {
+  for (int i = 0; i < inst.replica_count && i < SCHED_REPLICAS_MAX; i++) {
     c.replica = &inst.replicas[i];
     if (!drivers[i] || (r->replica_id && r->replica_id != c.replica->id)) {
       continue;
