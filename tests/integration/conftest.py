@@ -38,3 +38,10 @@ def pg():
 def stack(pg):
     with Stack(pg) as s:
         yield s
+
+
+def pytest_collection_modifyitems(items):
+    """Run in parallel, a file stays in one process and in order; crash tests stand alone and are the slow ones: those spread."""
+    for item in items:
+        if item.path.name != "test_crash.py":
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
