@@ -20,18 +20,20 @@ component_ready() {
 }
 
 table() { # sets TABLE_BAD to the number of parts that are not well
-  local name state colour pid
+  local name state colour pid old=()
   TABLE_BAD=0
   printf '  %s%-10s %-10s %-8s %s%s\n' "$BOLD" part state pid address "$RESET"
   for name in postgres nats "${SERVICES[@]}"; do
     pid=- state=down colour=$RED
     if alive "$name"; then
       pid=$REPLY
+      if is_service "$name" && [[ $(readlink "/proc/$pid/exe") == *' (deleted)' ]]; then old+=("$name"); fi
       if component_ready "$name" >/dev/null 2>&1; then state=ready colour=$GREEN; else state='not ready' colour=$YELLOW; fi
     fi
     [[ $state == ready ]] || TABLE_BAD=$((TABLE_BAD + 1))
     printf '  %-10s %s%-10s%s %-8s %s\n' "$name" "$colour" "$state" "$RESET" "$pid" "$(component_address "$name")"
   done
+  ((!${#old[@]})) || printf '\n  rebuilt since they were started: %s (make stop S=... start S=...)\n' "${old[*]}"
 }
 
 status() {
