@@ -68,7 +68,7 @@ lint: ## clang-format, clang-tidy and shellcheck
 	@deploy/local/install lint
 	@deploy/local/lint
 
-bench: build ## benchmarks (tests/bench)
+bench: build ## what the gateway costs, against the engine alone (tests/bench)
 	@tests/bench/run
 
 fuzz: ## fuzz every target for FUZZ_S seconds (default 60) with its corpus
