@@ -11,7 +11,6 @@
 static const char SQL_ADD[] =
     "INSERT INTO dead_letters (id, consumer, entity_id, subject, payload, error, at_us)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
-static const char SQL_FORGET_VERSION[] = "DELETE FROM entity_versions WHERE consumer = $1 AND entity_id = $2";
 static const char SQL_LIST[] =
     "SELECT id, consumer, payload FROM dead_letters WHERE $1 = '' OR id = $1 ORDER BY at_us LIMIT 1000";
 static const char SQL_DROP[] = "DELETE FROM dead_letters WHERE id = $1";
@@ -29,10 +28,7 @@ eco_status kit_dead_letter(eco_service *svc, const eco_consumer_def *c, const ch
   eco_status st = eco_tx_exec(tx, SQL_ADD, NULL,
                               ECO_PARAMS(eco_p_str(id), eco_p_str(consumer), eco_p_str(entity_id), eco_p_str(subject),
                                          eco_p_bytes(payload, len), eco_p_str(error), eco_p_i64(eco_now_us())));
-  if (eco_ok(st)) {
-    // The next snapshot brings the entity again, whatever version was seen.
-    st = eco_tx_exec(tx, SQL_FORGET_VERSION, NULL, ECO_PARAMS(eco_p_str(consumer), eco_p_str(entity_id)));
-  }
+  // The version that was applied last stays: the owner's snapshot has a higher one, and nothing older may come instead.
   if (!eco_ok(st)) {
     eco_tx_rollback(tx);
     return st;
@@ -106,9 +102,16 @@ eco_status kit_rpc_replay_dead_letters(eco_ctx *ctx, const void *request, void *
   letter *letters;
   size_t n;
   ECO_TRY(list_letters(ctx, req->id, &letters, &n));
+  eco_status last = eco_success();
   for (size_t i = 0; i < n; i++) {
-    ECO_TRY(replay_one(ctx, letters[i].id, letters[i].consumer, letters[i].payload, letters[i].len));
-    resp->replayed++;
+    eco_status st = replay_one(ctx, letters[i].id, letters[i].consumer, letters[i].payload, letters[i].len);
+    if (eco_ok(st)) {
+      resp->replayed++;
+    } else if (eco_code_is_transient(st.code)) {
+      return st;
+    } else {
+      last = st;  // it stays; those behind it have their turn all the same
+    }
   }
-  return eco_success();
+  return last;
 }

@@ -162,6 +162,70 @@ def test_a_poisoned_message_is_set_aside_and_the_others_go_on(stack, probe):
     assert stack.sql("SELECT 1 FROM probe.dead_letters WHERE entity_id = 'poisoned'") == []
 
 
+def test_a_dead_letter_lets_no_older_state_in(stack, probe):
+    stack.publish_event("probe", "item.changed", "aged", 3, KV(name="aged", value="3"))
+    eventually(lambda: copy_of(stack, "aged") == ("3", 1))
+    stack.publish_event("probe", "item.changed", "aged", 4, KV(name="aged", value="poison"))
+    eventually(lambda: stack.sql("SELECT 1 FROM probe.dead_letters WHERE entity_id = 'aged'"))
+    late = stack.publish_event("probe", "item.changed", "aged", 2, KV(name="aged", value="2"))
+    eventually(lambda: stack.sql("SELECT 1 FROM probe.inbox WHERE event_id = %s", late))
+    assert copy_of(stack, "aged") == ("3", 1)
+    stack.sql("DELETE FROM probe.dead_letters WHERE entity_id = 'aged'")
+
+
+def test_a_letter_that_fails_again_keeps_no_other_from_being_replayed(stack, probe):
+    put(stack, "stubborn", "poison")
+    eventually(lambda: stack.sql("SELECT 1 FROM probe.dead_letters WHERE entity_id = 'stubborn'"))
+    event = pb.common.Event(id="evt_mendable", type="item.changed", entity_id="mended", entity_version=1,
+                            state=KV(name="mended", value="1").SerializeToString()).SerializeToString()
+    stack.sql("INSERT INTO probe.dead_letters VALUES ('evt_mendable', 'probe_probe_item', 'mended', 's', %s, 'e', %s)",
+              event, stack.now_us() + 1)
+    with pytest.raises(RpcError) as refused:
+        stack.rpc("probe.ReplayDeadLetters", pb.common.ReplayDeadLettersRequest(), pb.common.ReplayDeadLettersResponse)
+    assert "poison is refused" in refused.value.message
+    assert copy_of(stack, "mended") == ("1", 1)
+    assert stack.sql("SELECT entity_id FROM probe.dead_letters") == [("stubborn",)]
+    put(stack, "stubborn", "1")
+    stack.sql("DELETE FROM probe.dead_letters")
+
+
+def test_a_caller_learns_nothing_of_the_database_from_its_absence(stack, pg, probe):
+    owner = pb.common.Caller(account_id="acc_x", role=pb.common.ROLE_OWNER)
+    stack.sql("ALTER ROLE probe_app NOLOGIN")
+    stack.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'probe_app'")
+    try:
+        with pytest.raises(RpcError) as refused:
+            eventually(lambda: not put(stack, "unreachable", "1", caller=owner))
+    finally:
+        stack.sql("ALTER ROLE probe_app LOGIN")
+    assert refused.value.code == "control_plane_unavailable"
+    for word in ("probe_app", "FATAL", "server", "log in", "database:"):
+        assert word not in refused.value.message
+    assert "probe_app" in probe.logs()  # whoever runs it does learn
+    eventually(lambda: probe.get("/readyz")[0] == 200, timeout=30)
+
+
+def test_a_relay_that_was_paused_publishes_nothing_after_its_lease(stack):
+    import os
+    import signal
+    probe = stack.start("probe", LEASE_TTL_MS=1000)
+    eventually(lambda: stack.sql("SELECT 1 FROM probe.leases WHERE name = 'relay'"))
+    seen = stack.nats.subscribe("ecolink.evt.probe.flood.changed")
+    stack.sql("INSERT INTO probe.outbox (kind, subject, name, payload, created_us)"
+              " SELECT 1, 'ecolink.evt.probe.flood.changed', 'evt_flood' || k, '', 0 FROM generate_series(1, 4000) k")
+    seen.next(10)
+    os.kill(probe.process.pid, signal.SIGSTOP)
+    stack.sql("UPDATE probe.leases SET holder = 'another', epoch = epoch + 1, expires_at = now() + interval '1 hour'"
+              " WHERE name = 'relay'")
+    stack.sql("SELECT pg_sleep(1.2)")
+    seen.pending()  # what came before
+    os.kill(probe.process.pid, signal.SIGCONT)
+    stack.sql("SELECT pg_sleep(1.5)")
+    assert len(seen.pending()) <= 2  # the one that was on its way, and one that was just beginning
+    probe.kill()
+    stack.sql("DELETE FROM probe.outbox; DELETE FROM probe.leases")
+
+
 def test_a_deleted_key_leaves_the_bucket(stack, probe):
     put(stack, "short", "1")
     eventually(lambda: bucket_value(stack, "short") == "1")
