@@ -103,8 +103,14 @@ static eco_status delete_rows(eco_service *svc, const relay_row *rows, size_t n)
   return eco_tx_commit(tx);
 }
 
+// Asked before each row: after a pause these rows are another's to publish, and what they say may be old.
+static bool still_leads(const kit_relay *r, int64_t epoch) {
+  int64_t now = 0;
+  return eco_lease_held(r->svc, KIT_RELAY_LEASE, &now) && now == epoch;
+}
+
 // Publishes one batch in order, stopping at the first failure. *more tells that there may be further rows.
-static eco_status relay_batch(kit_relay *r, eco_arena *arena, bool *more) {
+static eco_status relay_batch(kit_relay *r, eco_arena *arena, int64_t epoch, bool *more) {
   relay_row *rows;
   size_t n;
   *more = false;
@@ -114,7 +120,7 @@ static eco_status relay_batch(kit_relay *r, eco_arena *arena, bool *more) {
   }
   eco_status failure = eco_success();
   size_t published = 0;
-  while (published < n) {
+  while (published < n && still_leads(r, epoch)) {
     failure = publish_row(r->svc, &rows[published]);
     if (!eco_ok(failure)) {
       break;
@@ -222,7 +228,7 @@ static eco_status relay_turn(kit_relay *r, bool *more) {
   }
   ECO_TRY(repair_when_due(r, epoch));
   eco_arena *arena = eco_arena_new();
-  eco_status st = relay_batch(r, arena, more);
+  eco_status st = relay_batch(r, arena, epoch, more);
   eco_arena_free(arena);
   return st;
 }
