@@ -229,6 +229,24 @@ static void account(const char *method, eco_status st, int64_t started_ms) {
   }
 }
 
+// What leaves the house. Services tell each other everything; a customer or operator has no use for the inside of a
+// failure (hosts, roles, statements), which the log has under the same request id.
+static eco_status told(const eco_ctx *ctx, const eco_rpc_def *def, eco_status st) {
+  bool between_services = allow_bit(ctx->caller.role) == allow_bit(ECOLINK__V1__ROLE__ROLE_UNSPECIFIED) &&
+                          (def->allow & ECO_ALLOW_PUBLIC) == 0;
+  if (between_services) {
+    return st;
+  }
+  if (st.code == ECO_INTERNAL) {
+    return eco_error(ECO_INTERNAL, "internal error: it is in the log under this request's id");
+  }
+  if (st.code == ECO_CONTROL_PLANE_UNAVAILABLE && strstr(st.message, "database") != NULL) {
+    return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "%s cannot reach its storage: try again shortly",
+                     ctx->service->def->name);
+  }
+  return st;
+}
+
 static eco_status dispatch(eco_ctx *ctx, const eco_rpc_def *def, const Ecolink__V1__RpcRequest *envelope,
                            packed_body *body) {
   ECO_TRY(read_context(ctx, envelope->context));
@@ -264,5 +282,5 @@ uint8_t *rpc_handle(eco_service *svc, eco_arena *arena, const char *subject, con
   kit_ctx_init(&ctx, svc, arena);
   eco_status st = dispatch(&ctx, def, envelope, &body);
   account(method, st, started_ms);
-  return pack_reply(arena, st, body.data, body.len, out_len);
+  return pack_reply(arena, told(&ctx, def, st), body.data, body.len, out_len);
 }
