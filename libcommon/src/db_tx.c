@@ -33,7 +33,7 @@ eco_tx *tx_new(eco_db *db, int slot, PGconn *conn) {
 
 // SQLSTATE classes that pass by themselves: connection (08), rollback for serialization or deadlock (40), resources and
 // full disk (53), operator intervention and timeouts (57), lock not available (55P03), idle-in-transaction timeout
-// (25P03), I/O error (58).
+// (25P03), a server that became a standby (25006), I/O error (58).
 static bool sqlstate_transient(const char *state) {
   static const char *const classes[] = {"08", "40", "53", "57", "58"};
   for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
@@ -41,7 +41,7 @@ static bool sqlstate_transient(const char *state) {
       return true;
     }
   }
-  return strcmp(state, "55P03") == 0 || strcmp(state, "25P03") == 0;
+  return strcmp(state, "55P03") == 0 || strcmp(state, "25P03") == 0 || strcmp(state, "25006") == 0;
 }
 
 eco_status db_result_error(PGconn *conn, const PGresult *res) {

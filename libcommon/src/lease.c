@@ -9,7 +9,7 @@
 #include "ecolink/log.h"
 #include "kit.h"
 
-enum { LEASES_MAX = 64, LEASE_NAME_MAX = 96 };
+enum { LEASES_MAX = 256, LEASE_NAME_MAX = 96 };  // one per region (128) and periodic task
 
 typedef struct lease_slot {
   char name[LEASE_NAME_MAX];
