@@ -40,7 +40,7 @@ void regions_wake(void) {
 // False: the process ends.
 static bool wait_turn(region_thread *t) {
   struct timespec until;
-  clock_gettime(CLOCK_REALTIME, &until);
+  clock_gettime(CLOCK_MONOTONIC, &until);  // a clock that is set back must not stop the passes
   until.tv_sec += app.ready_interval_ms / 1000;
   until.tv_nsec += (app.ready_interval_ms % 1000) * 1000000;
   if (until.tv_nsec >= 1000000000) {
@@ -50,7 +50,7 @@ static bool wait_turn(region_thread *t) {
   pthread_mutex_lock(&shared.lock);
   int timed_out = 0;
   while (!shared.stopping && shared.wakes == t->woken && timed_out == 0) {
-    timed_out = pthread_cond_timedwait(&shared.wake, &shared.lock, &until);
+    timed_out = pthread_cond_clockwait(&shared.wake, &shared.lock, CLOCK_MONOTONIC, &until);
   }
   t->woken = shared.wakes;
   bool go_on = !shared.stopping;
