@@ -96,11 +96,14 @@ eco_status launch_recover(eco_ctx *ctx) {
   eco_tx_rollback(tx);
   ECO_TRY(st);
   for (size_t k = 0; k < n && !eco_service_stopping(ctx->service); k++) {
-    eco_status undone = launch_undo(ctx, ids[k]);
-    if (!eco_ok(undone)) {
-      return eco_context(undone, "undoing the launch of instance %lld", (long long)ids[k]);
+    eco_status undone = eco_context(launch_undo(ctx, ids[k]), "undoing the launch of instance %lld", (long long)ids[k]);
+    if (eco_ok(undone)) {
+      eco_log(ECO_LOG_INFO, "launch without an answer undone", ECO_F_I64("instance", ids[k]));
+    } else if (eco_code_is_transient(undone.code)) {
+      return undone;  // billing or the database is away: the others would fare no better
+    } else {
+      st = undone;  // this one's own trouble must not keep the others waiting
     }
-    eco_log(ECO_LOG_INFO, "launch without an answer undone", ECO_F_I64("instance", ids[k]));
   }
-  return eco_success();
+  return st;
 }

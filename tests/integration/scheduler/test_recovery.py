@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from ecotest.stack import eventually
+from ecotest.stack import RpcError, eventually
 from world import S
 
 
@@ -129,3 +129,24 @@ def test_logs_of_an_ended_instance_are_dropped_after_their_time(world):
 
 def _files(root):
     return [os.path.join(d, f) for d, _, files in os.walk(root) for f in files]
+
+
+def launch_state(world, instance):
+    return world.stack.sql("SELECT launch_state FROM scheduler.instances WHERE id = %s", instance)[0][0]
+
+
+def test_one_launch_that_cannot_be_undone_keeps_no_other_waiting(world):
+    world.end_billing()
+    for _ in range(2):
+        with pytest.raises(RpcError) as refused:
+            world.launch()
+        assert refused.value.code == "control_plane_unavailable"
+    stuck, other = (i for (i,) in world.stack.sql("SELECT id FROM scheduler.instances WHERE launch_state = 'closing' ORDER BY id"))
+    world.books.stubborn = {stuck}
+    world.serve_billing()
+    eventually(lambda: launch_state(world, other) == "discarded")
+    assert launch_state(world, stuck) == "closing"
+    assert world.reserved() == 2  # what is not undone stays reserved
+    world.books.stubborn = set()
+    eventually(lambda: launch_state(world, stuck) == "discarded")
+    assert world.reserved() == 0

@@ -37,6 +37,7 @@ class Books:
 
     def __init__(self):
         self.placed, self.closed, self.refuse = {}, set(), None
+        self.stubborn = set()  # instances whose hold cannot be closed
 
     def place(self, r):
         if self.refuse:
@@ -50,6 +51,8 @@ class Books:
                                                     expires_at_us=int(time.time() + 86400) * 1_000_000))
 
     def close(self, r):
+        if r.instance_id in self.stubborn:
+            raise Refusal("internal", "this hold cannot be closed")
         self.closed.add((r.instance_id, r.cycle))
         return B.CloseHoldResponse(hold=B.HoldState(instance_id=r.instance_id, cycle=r.cycle, status=B.HOLD_STATUS_CLOSED))
 
