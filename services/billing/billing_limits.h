@@ -12,6 +12,9 @@ enum {
   // ReadMeter's own bound, and the time that one call may take.
   BILLING_METER_BATCH = 100,
   BILLING_METER_TIMEOUT_MS = 5000,
+  // Answers that one batch may take until everything is told: each brings thousands of intervals, so this is months of
+  // flapping.
+  BILLING_METER_PAGES_MAX = 500,
   // Accounts that one pass of the worker looks at, longest unseen first; the rest comes with the next pass.
   BILLING_PASS_ACCOUNTS = 500,
   // A worker that was away for long catches up by so many cycles per account and pass, then lets others run.

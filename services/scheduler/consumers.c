@@ -47,6 +47,9 @@ eco_status on_replica_health(eco_ctx *ctx, const char *verb, const char *entity_
   (void)verb;
   (void)entity_id;
   const Ecolink__V1__ReplicaHealth *health = state;
+  if (health->state == ECOLINK__V1__HEALTH_STATE__HEALTH_STATE_UNSPECIFIED) {
+    return eco_success();  // it is no longer probed, or not judged yet: no news of its health
+  }
   instance_row inst;
   eco_status st = store_instance_load(ctx->tx, ctx->arena, health->instance_id, STORE_LOCK, &inst);
   if (st.code == ECO_NOT_FOUND) {

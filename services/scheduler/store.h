@@ -137,8 +137,8 @@ ECO_CHECKED eco_status store_run_ended(eco_tx *tx, int64_t instance_id, int repl
 ECO_CHECKED eco_status store_interval_open(eco_tx *tx, int64_t instance_id, const replica_row *r, const char *run_id,
                                            int64_t at_us);
 ECO_CHECKED eco_status store_interval_close(eco_tx *tx, int64_t instance_id, int replica_id, int64_t at_us);
-// Intervals that end after from_us (or are open), oldest first.
-ECO_CHECKED eco_status store_intervals(eco_tx *tx, eco_arena *arena, int64_t instance_id, int64_t from_us,
+// Intervals that end after from_us (or are open), oldest first, at most `limit`.
+ECO_CHECKED eco_status store_intervals(eco_tx *tx, eco_arena *arena, int64_t instance_id, int64_t from_us, int limit,
                                        Ecolink__V1__MeterInterval ***out, size_t *count);
 // The lowest watermark of the regions that hold its replicas or evidence.
 ECO_CHECKED eco_status store_watermark_of(eco_tx *tx, int64_t instance_id, int64_t *out);

@@ -14,7 +14,7 @@ static const char SQL_CLOSE[] =
     " WHERE instance_id = $1 AND replica_id = $2 AND ended_at_us = 0";
 static const char SQL_INTERVALS[] =
     "SELECT replica_id, region, run_id, started_at_us, ended_at_us FROM ready_intervals"
-    " WHERE instance_id = $1 AND (ended_at_us = 0 OR ended_at_us > $2) ORDER BY started_at_us, replica_id";
+    " WHERE instance_id = $1 AND (ended_at_us = 0 OR ended_at_us > $2) ORDER BY started_at_us, replica_id LIMIT $3";
 static const char SQL_WATERMARK[] =
     "SELECT coalesce(min(observed_until_us), 0) FROM regions WHERE name IN"
     " (SELECT region FROM replicas WHERE instance_id = $1 UNION"
@@ -42,10 +42,11 @@ eco_status store_interval_close(eco_tx *tx, int64_t instance_id, int replica_id,
   return eco_tx_exec(tx, SQL_CLOSE, NULL, ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(replica_id), eco_p_i64(at_us)));
 }
 
-eco_status store_intervals(eco_tx *tx, eco_arena *arena, int64_t instance_id, int64_t from_us,
+eco_status store_intervals(eco_tx *tx, eco_arena *arena, int64_t instance_id, int64_t from_us, int limit,
                            Ecolink__V1__MeterInterval ***out, size_t *count) {
   eco_rows *rows = NULL;
-  ECO_TRY(eco_tx_exec(tx, SQL_INTERVALS, &rows, ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(from_us))));
+  ECO_TRY(
+      eco_tx_exec(tx, SQL_INTERVALS, &rows, ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(from_us), eco_p_i64(limit))));
   *count = eco_rows_count(rows);
   *out = eco_alloc_array(arena, *count + 1, sizeof(**out));
   for (size_t k = 0; k < *count; k++) {

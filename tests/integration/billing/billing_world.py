@@ -25,6 +25,7 @@ class Meter:
     def __init__(self, stack):
         self._stack, self._readings, self.calls = stack, {}, 0
         self.watermark_us = None
+        self.page = 0  # at most so many intervals in an answer; 0: all
         self.lock = threading.RLock()  # for a test that changes a reading and must not contradict a watermark told before
         self.told_us = 0
         self.begin()
@@ -44,7 +45,20 @@ class Meter:
                     r.CopyFrom(self._readings[q.instance_id])
                     r.observed_until_us = watermark
                 r.instance_id = q.instance_id
+            if self.page:
+                self._cut(request, out)
             return out
+
+    def _cut(self, request, out):
+        room = self.page
+        for q, r in zip(request.queries, out.readings):
+            told = sorted((v for v in r.intervals if not v.ended_at_us or v.ended_at_us > q.from_us),
+                          key=lambda v: (v.started_at_us, v.replica_id))
+            del r.intervals[:]
+            r.intervals.extend(told[:room])
+            if len(told) > room:
+                r.next_from_us = max(told[room].started_at_us, q.from_us)
+            room -= len(r.intervals)
 
     def now_us(self):
         """An instant that contradicts nothing told before; for use under the lock."""

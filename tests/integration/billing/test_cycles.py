@@ -204,6 +204,24 @@ def test_degraded_instance_pays_for_its_ready_replica_alone(stack, billing, mete
     assert billing.holds(hold.instance_id)[0][4] == 2400
 
 
+def test_what_the_meter_tells_in_many_answers_is_settled_as_one(stack, billing, meter):
+    account, neighbour = billing.account(10), billing.account(10)
+    hold, start = billing.run(account)
+    other, began = billing.run(neighbour)
+    stack.advance(1800)
+    flapping = [(1, start + i * 20 * S, start + i * 20 * S + 10 * S) for i in range(90)]
+    with meter.lock:
+        meter.page = 7
+        meter.set(hold.instance_id, STOPPED, [*flapping, (2, start, start + 1800 * S)], start + 1800 * S, True)
+        meter.set(other.instance_id, STOPPED, [(1, began, began + 600 * S)], began + 600 * S, True)
+    try:
+        eventually(lambda: billing.statuses(hold.instance_id) == billing.statuses(other.instance_id) == ["settled"])
+    finally:
+        meter.page = 0
+    assert billing.holds(hold.instance_id)[0][4] == 900 + 1800
+    assert billing.holds(other.instance_id)[0][4] == 600
+
+
 def test_balance_tells_burn_rate_and_runway(stack, billing):
     account = billing.account(10)
     assert not billing.balance(account).HasField("runway_seconds")

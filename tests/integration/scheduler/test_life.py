@@ -169,6 +169,38 @@ def test_secrets_reach_the_replica_and_nothing_else(world):
     assert "hunter2" not in world.service.logs()
 
 
+def test_a_replica_that_is_no_longer_probed_is_not_told_as_healthy(world):
+    i = world.running()
+    verdicts = (pb.health.HEALTH_STATE_UNSPECIFIED, pb.health.HEALTH_STATE_UNHEALTHY)
+    for version, state in enumerate(verdicts, 1):
+        world.stack.publish_event("health", "replica.health_changed", f"{i.id}-1", version, pb.health.ReplicaHealth(
+            instance_id=i.id, replica_id=1, region="east", state=state, reason="not yet judged"))
+    types = eventually(lambda: (t := [e.type for e in world.events(i.id)]) and "replica.unhealthy" in t and t)
+    assert "replica.healthy" not in types
+    world.stopped(i.id)
+
+
+def test_the_meter_tells_a_flapping_replica_in_bounded_answers(world):
+    i, calm = world.running(), world.running()
+    began, n = world.stack.now_us() - 86_400_000_000, 20_000
+    world.stack.sql("INSERT INTO scheduler.ready_intervals SELECT %s, 1, %s + k * 2000000::bigint, 'run-of-that-flapping-replica-' || k, "
+                    "'east', %s + k * 2000000::bigint + 1000000 FROM generate_series(1, %s) k", i.id, began, began, n)
+    told, from_us = set(), 0
+    for _ in range(50):
+        queries = [S.MeterQuery(instance_id=i.id, from_us=from_us), S.MeterQuery(instance_id=calm.id)]
+        flapping, other = world.stack.rpc("scheduler.ReadMeter", S.ReadMeterRequest(queries=queries),
+                                          S.ReadMeterResponse).readings
+        told |= {(v.replica_id, v.started_at_us, v.ended_at_us) for v in flapping.intervals}
+        assert flapping.known and other.known and not flapping.next_from_us or flapping.next_from_us > from_us
+        from_us = flapping.next_from_us
+        if not from_us:
+            break
+    assert len(told) == n + 2
+    assert len(other.intervals) == 2 and not other.next_from_us
+    world.stopped(i.id)
+    world.stopped(calm.id)
+
+
 def test_a_replica_that_never_starts_in_one_region_is_moved_to_another(world):
     op = world.stack.operator()
     put = S.PutRegionRequest(name="south", driver="process", gpus=[S.GpuRoom(gpu_type="sim", total=1)])
