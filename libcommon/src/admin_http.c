@@ -321,7 +321,7 @@ static eco_status split_address(const char *listen, char host[HOST_MAX], const c
 }
 
 static eco_status bind_listener(eco_admin_http *admin, const char *listen) {
-  char host[HOST_MAX];
+  char host[HOST_MAX] = "";
   const char *port = NULL;
   ECO_TRY(split_address(listen, host, &port));
   struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};

@@ -119,7 +119,7 @@ static eco_status apply_file(const char *variable, const eco_setting *set, const
   size_t n = fread(text, 1, SECRET_FILE_MAX + 1, f);
   bool failed = ferror(f) != 0;
   (void)fclose(f);
-  eco_status st = eco_success();
+  eco_status st;
   if (n > 0 && n <= SECRET_FILE_MAX && text[n - 1] == '\n') {
     n -= n > 1 && text[n - 2] == '\r' ? 2 : 1;
     text[n] = '\0';

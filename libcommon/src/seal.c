@@ -5,8 +5,8 @@
 
 #include "sodium_once.h"
 
-_Static_assert(ECO_SEAL_KEY_LEN == crypto_box_PUBLICKEYBYTES && ECO_SEAL_KEY_LEN == crypto_box_SECRETKEYBYTES,
-               "key size");
+_Static_assert(ECO_SEAL_KEY_LEN == crypto_box_PUBLICKEYBYTES, "size of a public key");
+_Static_assert(ECO_SEAL_KEY_LEN == crypto_box_SECRETKEYBYTES, "size of a secret key");
 _Static_assert(ECO_SEAL_OVERHEAD == crypto_box_SEALBYTES, "overhead of a sealed box");
 
 static int hex_digit(char c) {

@@ -82,7 +82,7 @@ int cli_run_launch(cli_app *app) {
   if (cli_args_has(args, "custom-api-path") && !cli_args_has(args, "custom")) {
     (void)yyjson_mut_obj_add_bool(body, yyjson_mut_doc_get_root(body), "openai_compatible", false);
   }
-  cli_reply reply;
+  cli_reply reply = {0};
   code = cli_api_call(app, "POST", path, body, &reply);
   yyjson_mut_doc_free(body);
   if (code != CLI_EXIT_OK) {
@@ -125,7 +125,7 @@ int cli_run_ps(cli_app *app) {
 int cli_run_show(cli_app *app) {
   int code = CLI_EXIT_OK;
   const char *path = cli_api_path(app, app->args.command->route, &code);
-  cli_reply reply;
+  cli_reply reply = {0};
   if (path == NULL) {
     return code;
   }
@@ -157,7 +157,7 @@ static int change(cli_app *app, cli_reply *reply) {
 }
 
 int cli_run_stop(cli_app *app) {
-  cli_reply reply;
+  cli_reply reply = {0};
   int code = change(app, &reply);
   if (code != CLI_EXIT_OK) {
     return code;
@@ -172,7 +172,7 @@ int cli_run_stop(cli_app *app) {
 }
 
 int cli_run_restart(cli_app *app) {
-  cli_reply reply;
+  cli_reply reply = {0};
   int code = change(app, &reply);
   if (code != CLI_EXIT_OK) {
     return code;
@@ -257,7 +257,7 @@ int cli_run_logs(cli_app *app) {
   if (cli_args_has(&app->args, "follow")) {
     return cli_stream_events(app, cli_api_add_query(app->arena, path, "follow", "true"), 0, print_log, only);
   }
-  cli_reply reply;
+  cli_reply reply = {0};
   code = cli_api_call(app, "GET", path, NULL, &reply);
   if (code != CLI_EXIT_OK) {
     return code;

@@ -21,7 +21,7 @@ static bool read_key(cli_app *app, char out[CLI_KEY_MAX]) {
 
 // Asks the gateway something that every key may read: are the URL and the key good?
 static int check(cli_app *app) {
-  cli_reply reply;
+  cli_reply reply = {0};
   int code = cli_api_call(app, "GET", "/regions?limit=1", NULL, &reply);
   if (code == CLI_EXIT_OK) {
     cli_reply_free(&reply);

@@ -68,7 +68,7 @@ const char *cli_resolve(cli_app *app, cli_ref ref, const char *text, int *exit_c
   int count = 0;
   const char *path = eco_sprintf(app->arena, "%s?limit=100", k->route);
   for (int page = 0; page < PAGES_MAX && path != NULL; page++) {
-    cli_reply reply;
+    cli_reply reply = {0};
     *exit_code = cli_api_call(app, "GET", path, NULL, &reply);
     if (*exit_code != CLI_EXIT_OK) {
       return NULL;

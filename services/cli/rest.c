@@ -73,7 +73,7 @@ int cli_run_rest(cli_app *app) {
       default_source(body);
     }
   }
-  cli_reply reply;
+  cli_reply reply = {0};
   code = cli_api_call(app, c->method, path, body, &reply);
   yyjson_mut_doc_free(body);
   if (code != CLI_EXIT_OK) {

@@ -26,7 +26,7 @@ static int64_t find_begin(cli_app *app, const char *path, int *code) {
   int64_t begin = 0;
   const char *page = cli_api_add_query(app->arena, path, "limit", "1000");
   for (int pages = 0; page != NULL && pages < PAGES_MAX; pages++) {
-    cli_reply reply;
+    cli_reply reply = {0};
     *code = cli_api_call(app, "GET", page, NULL, &reply);
     if (*code != CLI_EXIT_OK) {
       return -1;

@@ -154,7 +154,7 @@ int cli_wait_instance(cli_app *app, const char *id, cli_wait_for what, cli_reply
   int64_t reached_ms = begun_ms;
   int64_t timeout_ms = timeout_ms_of(app);
   for (;;) {
-    cli_reply reply;
+    cli_reply reply = {0};
     eco_status st = eco_success();
     int code = cli_api_try(app, "GET", path, NULL, &reply, &st);
     int64_t now_ms = eco_boottime_ms();
