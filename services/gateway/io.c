@@ -1,6 +1,7 @@
 // Connection input and output; see io.h.
 #include "io.h"
 
+#include <assert.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -109,6 +110,7 @@ static void consume(gw_io *io, size_t n) {
   io->progress_ms = gw_loop_now(io->loop);
   while (n > 0) {
     gw_block *b = io->out_head;
+    assert(b);  // nothing is sent that was not queued
     size_t have = b->len - b->off;
     if (n < have) {
       b->off += (uint32_t)n;

@@ -1,5 +1,6 @@
 // What the gateway answers from its own snapshot: the list of callable models, and one of them.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "client.h"
@@ -44,14 +45,13 @@ void gw_local_models(gw_req *r) {
 static size_t percent_decode(gw_slice in, char *out, size_t cap) {
   size_t n = 0;
   for (size_t i = 0; i < in.n && n < cap; i++) {
-    unsigned value = 0;
     char hex[3] = {0};
     if (in.p[i] == '%' && in.n - i > 2) {
       hex[0] = in.p[i + 1];
       hex[1] = in.p[i + 2];
     }
-    if (hex[0] && strspn(hex, "0123456789abcdefABCDEF") == 2 && sscanf(hex, "%x", &value) == 1) {
-      out[n++] = (char)value;
+    if (hex[0] && strspn(hex, "0123456789abcdefABCDEF") == 2) {
+      out[n++] = (char)strtoul(hex, NULL, 16);
       i += 2;
     } else {
       out[n++] = in.p[i];

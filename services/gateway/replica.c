@@ -64,6 +64,8 @@ gw_replica *gw_replica_get(gw_loop *loop, int64_t instance_id, const gw_route_re
     r->next = all->buckets[bucket];
     all->buckets[bucket] = r;
     all->n++;
+    // Addresses are zeroed before they are set, so bytes may be compared.
+    // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c)
   } else if (memcmp(&r->at.addr, &at->addr, sizeof at->addr) != 0 || strcmp(r->at.token, at->token) != 0 ||
              strcmp(r->at.host, at->host) != 0) {
     gw_upstreams_close_idle(r);

@@ -338,7 +338,7 @@ eco_status process_driver_open(const process_driver_options *options, driver **o
   d->simulator_path = copy_text(options->simulator_path);
   d->llama_cpp_path = copy_text(options->llama_cpp_path);
   d->allow_commands = options->allow_commands;
-  eco_status st = eco_success();
+  eco_status st;
   if (d->bind_host == NULL || d->simulator_path == NULL || d->llama_cpp_path == NULL) {
     ECO_TRY_GOTO(eco_error(ECO_OVERLOADED, "not enough memory"));
   }

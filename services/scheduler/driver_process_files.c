@@ -144,7 +144,7 @@ eco_status process_record_write(const process_paths *paths, const process_record
   char path[PROCESS_PATH_MAX];
   eco_buf text;
   eco_buf_init(&text, PROCESS_RECORD_BYTES_MAX - 1);
-  eco_status st = eco_success();
+  eco_status st;
   if (!process_record_format(record, &text)) {
     st = eco_error(ECO_INTERNAL, "the record of replica %" PRId64 "-%d is too long", record->instance_id,
                    record->replica_id);

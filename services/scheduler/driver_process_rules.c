@@ -329,6 +329,7 @@ bool process_listen_line(const char *line, int port, uint64_t *inode, int64_t *u
   unsigned state = 0;
   long long owner = 0;
   unsigned long long node = 0;
+  // NOLINTNEXTLINE(cert-err34-c): the kernel wrote these numbers, and widths that fit them
   if (sscanf(line, " %*d: %39[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*x:%*x %*x:%*x %*x %lld %*d %llu", address, &local,
              &state, &owner, &node) != 5) {
     return false;

@@ -5,6 +5,7 @@
 //
 // Whoever dies between two of these leaves either a child that ends by itself at the gate, or a record that names the
 // process.
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -293,6 +294,7 @@ static nfds_t gather(process_driver *d, struct pollfd **fds, nfds_t *room, int *
     *fds = grown;
     *room = wanted + 64;
   }
+  assert(*fds != NULL);  // wanted is at least one
   int64_t now_ms = eco_boottime_ms();
   int64_t at = now_ms + PROCESS_SWEEP_MS;
   nfds_t n = 0;

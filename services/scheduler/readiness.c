@@ -26,6 +26,10 @@ void readiness_init(void) {
 bool readiness_names_model(const char *body, size_t len, const char *served_name) {
   yyjson_doc *doc = len ? yyjson_read(body, len, 0) : NULL;
   yyjson_val *data = doc ? yyjson_obj_get(yyjson_doc_get_root(doc), "data") : NULL;
+  if (!data) {
+    yyjson_doc_free(doc);
+    return false;
+  }
   bool found = false;
   size_t i;
   size_t n;
