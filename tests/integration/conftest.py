@@ -40,6 +40,7 @@ def stack(pg):
         yield s
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Run in parallel, a file stays in one process and in order; crash tests stand alone and are the slow ones: those spread."""
     for item in items:
