@@ -386,7 +386,9 @@ static void proxy(gw_req *r, int64_t instance, gw_slice rest) {
   r->endpoint_class = GW_CLASS_OTHER;
   r->body_max = UINT64_MAX;  // it streams: what bounds it is back-pressure
   r->up_path = rest;
-  r->websocket = r->method == HTTP_GET && r->head.conn_upgrade && !r->http10 &&
+  bool body =
+      r->framing.chunked || r->framing.content_length > 0;  // its end and the tunnel's start would be anybody's guess
+  r->websocket = r->method == HTTP_GET && r->head.conn_upgrade && !r->http10 && !body &&
                  gw_slice_is(gw_head_get(&r->head, GW_H_UPGRADE), "websocket");
   gw_judge_instance(r, instance);
 }
@@ -409,6 +411,9 @@ void gw_judge(gw_req *r, int major, int minor) {
   r->keep_alive = minor == 0 ? r->head.conn_keep_alive && !r->head.conn_close : !r->head.conn_close;
   r->bytes_in = 0;
   eco_status st = gw_head_judge(&r->head, major, minor, &r->framing);
+  if (eco_ok(st) && r->method == HTTP_CONNECT) {  // llhttp takes it with a path, too
+    st = eco_error(ECO_INVALID_JSON, "CONNECT is not spoken here.");
+  }
   if (eco_ok(st)) {
     st = gw_target_parse((gw_slice){r->head.mem, r->head.url_len}, &r->target);
   }
