@@ -12,6 +12,8 @@
 #include "metrics.h"
 #include "upstream.h"
 
+enum { LENGTH_DIGITS_MAX = 18 };
+
 static bool is_json(gw_slice type) {
   return type.n >= 16 && strncmp(type.p, "application/json", 16) == 0;
 }
@@ -28,6 +30,9 @@ static bool server_trouble(int status) {
 int gw_answer_head(gw_req *r, gw_upstream *up) {
   uint64_t now_ns = uv_hrtime();
   int status = up->parser.status_code;
+  if (gw_head_get(&up->head, GW_H_CONTENT_LENGTH).n > LENGTH_DIGITS_MAX) {
+    return HPE_USER;  // nobody's answer, and more than declared_length can hold
+  }
   uint64_t since = r->sent_ns && r->request_sent ? r->sent_ns : r->started_ns;
   r->first_byte_us = (now_ns - since) / 1000;
   gw_metrics_first_byte((double)r->first_byte_us / 1e6);

@@ -32,6 +32,7 @@ static int on_value(llhttp_t *p, const char *at, size_t n) {
   return gw_head_add_value(&up->head, at, n) ? 0 : limit_passed(up);
 }
 
+// 100, 103 and their like: a head alone. One that declares a body would have it taken for the answer.
 static bool informational(const gw_upstream *up) {
   return up->parser.status_code >= 100 && up->parser.status_code < 200 && up->parser.status_code != 101;
 }
@@ -39,7 +40,8 @@ static bool informational(const gw_upstream *up) {
 static int on_head(llhttp_t *p) {
   gw_upstream *up = p->data;
   if (informational(up)) {
-    return 0;
+    bool body = (p->flags & (F_CHUNKED | F_TRANSFER_ENCODING)) != 0 || p->content_length > 0;
+    return body ? limit_passed(up) : 0;
   }
   gw_head_finish(&up->head);
   up->head_done = true;
