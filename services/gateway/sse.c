@@ -105,13 +105,14 @@ size_t gw_sse_feed(gw_sse *s, const void *data, size_t n) {
     if (s->last_cr && c == '\n') {
       s->last_cr = false;
       i++;
-      complete = complete == i - 1 && complete > 0 ? i : complete;
+      complete = s->event_cr ? i : complete;
       continue;
     }
     s->last_cr = c == '\r';
     if (c == '\n' || c == '\r') {
       i++;
-      complete = line_end(s) ? i : complete;
+      s->event_cr = line_end(s);
+      complete = s->event_cr ? i : complete;
       continue;
     }
     s->line_empty = false;

@@ -15,6 +15,7 @@ typedef struct gw_sse {
   uint8_t state;
   bool line_empty;
   bool last_cr;       // the last byte was CR: an LF that follows belongs to it
+  bool event_cr;      // ... and that CR ended an event
   uint8_t field_len;  // of field[]; 255: longer than any that matters
   char field[8];
   uint8_t done_match;

@@ -112,6 +112,18 @@ static void test_random_bytes_never_break_the_reader(void **state) {
   }
 }
 
+static void test_the_lf_of_an_events_last_crlf_is_complete_even_when_it_comes_alone(void **state) {
+  (void)state;
+  gw_sse s;
+  gw_sse_init(&s);
+  assert_int_equal(gw_sse_feed(&s, "data: x\r\n\r", 10), 10);
+  assert_int_equal(gw_sse_feed(&s, "\n", 1), 1);
+  assert_int_equal(gw_sse_feed(&s, "data: y\r", 8), 0);
+  assert_int_equal(gw_sse_feed(&s, "\n", 1), 0);
+  assert_int_equal(gw_sse_feed(&s, "\r", 1), 1);
+  assert_int_equal(gw_sse_feed(&s, "\ndata: z\n\n", 10), 10);
+}
+
 static void test_usage_is_read_from_a_plain_answer(void **state) {
   (void)state;
   static const char BODY[] =
@@ -142,6 +154,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_stream_reads_the_same_at_every_split),
       cmocka_unit_test(test_random_bytes_never_break_the_reader),
+      cmocka_unit_test(test_the_lf_of_an_events_last_crlf_is_complete_even_when_it_comes_alone),
       cmocka_unit_test(test_usage_is_read_from_a_plain_answer),
       cmocka_unit_test(test_too_deep_an_answer_is_given_up_not_misread),
   };
