@@ -46,6 +46,17 @@ static int trailer(gw_req *r, size_t n) {
   return 0;
 }
 
+// Extensions of a chunk are dropped; their bytes count anew for each chunk.
+static int on_extension(llhttp_t *p, const char *at, size_t n) {
+  (void)at;
+  return trailer(req_of(p), n);
+}
+
+static int on_chunk(llhttp_t *p) {
+  req_of(p)->trailer_bytes = 0;
+  return 0;
+}
+
 static int on_name(llhttp_t *p, const char *at, size_t n) {
   gw_req *r = req_of(p);
   if (r->head_done) {
@@ -88,6 +99,9 @@ static const llhttp_settings_t SETTINGS = {
     .on_header_value = on_value,
     .on_headers_complete = on_head,
     .on_body = on_body,
+    .on_chunk_extension_name = on_extension,
+    .on_chunk_extension_value = on_extension,
+    .on_chunk_header = on_chunk,
     .on_message_complete = on_complete,
 };
 
@@ -183,7 +197,11 @@ static void on_eof(gw_io *io) {
     r->keep_alive = false;  // a half-close: the answer still goes out
     return;
   }
-  gw_client_drop(c);
+  if (r) {
+    gw_client_drop(c);
+  } else {
+    gw_client_finish(c);
+  }
 }
 
 static void on_fail(gw_io *io, int error) {
@@ -191,10 +209,24 @@ static void on_fail(gw_io *io, int error) {
   gw_client_drop(of(io));
 }
 
+// Waits for the next request, or goes on with what was sent ahead. One that does not read its answers gets no more of
+// them: their bytes are ours to keep.
+static void await_request(gw_client *c) {
+  if (c->io.congested) {
+    gw_io_read(&c->io, false);
+  } else if (c->ahead) {
+    gw_io_later(&c->io);
+  } else {
+    gw_io_read(&c->io, true);
+  }
+}
+
 static void on_drained(gw_io *io) {
   gw_client *c = of(io);
   if (c->req && c->req->up) {
     gw_io_read((gw_io *)c->req->up, true);
+  } else if (!c->req && c->mode == GW_CLIENT_OPEN) {
+    await_request(c);
   }
 }
 
@@ -279,6 +311,18 @@ void gw_client_drop(gw_client *c) {
   gw_io_close(&c->io);
 }
 
+void gw_client_finish(gw_client *c) {
+  if (c->io.out_bytes == 0) {
+    gw_client_drop(c);
+    return;
+  }
+  if (c->mode != GW_CLIENT_LINGER) {  // the janitor closes it once everything is out, or stalls
+    c->mode = GW_CLIENT_LINGER;
+    move_to(c, &c->io.loop->active);
+    gw_io_shut(&c->io);
+  }
+}
+
 void gw_client_request_done(gw_client *c) {
   gw_req *r = c->req;
   bool again = r->keep_alive && r->body_done && !c->eof && !c->io.loop->draining;
@@ -286,11 +330,7 @@ void gw_client_request_done(gw_client *c) {
   gw_req_free(r);
   if (again) {
     move_to(c, &c->io.loop->quiet);
-    if (c->ahead) {
-      gw_io_later(&c->io);
-    } else {
-      gw_io_read(&c->io, true);
-    }
+    await_request(c);
     return;
   }
   c->mode = GW_CLIENT_LINGER;
@@ -369,7 +409,7 @@ void gw_client_tick(gw_client *c, uint64_t now_ms) {
   }
   if (!r) {
     if (waited > (uint64_t)gw_cfg.client_idle_timeout_ms || c->io.loop->draining) {
-      gw_client_drop(c);
+      gw_client_finish(c);
     }
     return;
   }

@@ -31,6 +31,7 @@ struct gw_client {
 
 void gw_client_accept(uv_stream_t *listener, int status);
 void gw_client_drop(gw_client *c);                   // at once; cancels its request
+void gw_client_finish(gw_client *c);                 // without a request: as soon as its last answer has gone out
 void gw_client_request_done(gw_client *c);           // the answer is queued whole: next request, or lingering close
 void gw_client_truncate(gw_client *c);               // the answer cannot be completed: ends without its proper end
 void gw_client_tick(gw_client *c, uint64_t now_ms);  // janitor

@@ -64,7 +64,8 @@ static bool attempt(gw_req *r) {
 
 bool gw_forward_may_retry(gw_req *r) {
   const gw_route *route = gw_snapshot_route(gw_loop_snapshot(r->loop), r->instance_id);
-  return r->kind != GW_KIND_PROXY && r->body.start == 0 && r->attempts < GW_ATTEMPTS_MAX && route && choose(r, route);
+  return r->kind != GW_KIND_PROXY && r->body.start == 0 && !r->body_cut && r->attempts < GW_ATTEMPTS_MAX && route &&
+         choose(r, route);
 }
 
 static void start(gw_req *r) {
@@ -166,7 +167,11 @@ static void give_back(gw_req *r) {
   }
   gw_io *client = &r->client->io;
   if (!r->body_done && r->client->mode == GW_CLIENT_OPEN) {
-    gw_io_read(client, r->body.end - r->sent_src < GW_UPLOAD_AHEAD);
+    bool more = r->body.end - r->sent_src < GW_UPLOAD_AHEAD;
+    if (more && !client->reading) {
+      r->client->since_ms = gw_loop_now(r->loop);  // the wait was the engine's, not the client's
+    }
+    gw_io_read(client, more);
   }
 }
 
@@ -334,7 +339,7 @@ void gw_forward_failed(gw_req *r, gw_failure kind) {
     return;
   }
   reset_answer(r);
-  bool whole = r->body.start == 0;
+  bool whole = r->body.start == 0 && !r->body_cut;
   bool v1_kind = r->kind != GW_KIND_PROXY;
   if (stale && whole && !r->stale_retried && (v1_kind || idempotent(r))) {
     // The engine closed an idle connection just as we used it: nothing is wrong with it.

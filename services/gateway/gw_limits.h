@@ -9,7 +9,7 @@ enum {
   GW_SCRATCH = 40 * 1024,        // one per loop: a rebuilt head (at most a block) and what we add to it
   GW_URL_MAX = 8192,             // longer targets: 400
   GW_HEADERS_MAX = 100,          // more header lines: 400
-  GW_TRAILERS_MAX = 8192,        // bytes of trailers, which are dropped
+  GW_TRAILERS_MAX = 8192,        // bytes of trailers, and of one chunk's extensions: both are dropped
   GW_BLANK_LINES_MAX = 4,        // CRLF before a request line (RFC 9112 section 2.2 wants one tolerated)
   GW_OUT_SMALL = 16384,          // output up to this is queued and flushed once per turn
   GW_OUT_HIGH = 64 * 1024,       // a longer write queue stops the peer's reads

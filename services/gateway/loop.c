@@ -116,7 +116,7 @@ static void drain_step(gw_loop *loop) {
     return;
   }
   while (loop->quiet.head) {
-    gw_client_drop(loop->quiet.head);
+    gw_client_finish(loop->quiet.head);
   }
   if (gw_loop_now(loop) >= loop->kill_at_ms) {
     kill_all(loop);
@@ -273,6 +273,7 @@ gw_failure_report *gw_loop_take_reports(gw_loop *loop) {
 }
 
 void gw_loop_free(gw_loop *loop) {
+  gw_bridge_deliver(loop);  // pieces that came after their clients had gone
   uv_loop_close(&loop->uv);
   gw_replicas_free(loop);
   gw_failure_reports_free(gw_loop_take_reports(loop));

@@ -69,7 +69,7 @@ static void account(gw_req *r) {
       .prompt_tokens = prompt > UINT32_MAX ? UINT32_MAX : (uint32_t)prompt,
       .completion_tokens = completion > UINT32_MAX ? UINT32_MAX : (uint32_t)completion,
       .first_byte_us = r->first_byte_us > UINT32_MAX ? UINT32_MAX : (uint32_t)r->first_byte_us,
-      .error = r->status == 0 || r->status >= 400,
+      .error = r->early || r->status == 0 || r->status >= 400,  // early: broken off after its head, too
   };
   gw_usage_push(r->loop->usage, &record);
   gw_metrics_tokens(prompt, completion);
@@ -142,6 +142,10 @@ static void find(gw_req *r, const char *p, size_t n) {
 void gw_req_body(gw_req *r, const char *p, size_t n) {
   r->bytes_in += n;
   if (r->early || r->answered) {
+    return;
+  }
+  if (r->up && r->up->head_done && r->kind != GW_KIND_PROXY) {
+    r->body_cut = true;  // an early answer ended the upload: what still comes is nobody's
     return;
   }
   if (r->body.end + n > r->body_max) {

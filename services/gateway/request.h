@@ -80,6 +80,7 @@ typedef struct gw_req {
   bool chunked_up;
   bool edited;  // the replacement has been sent
   bool stale_retried;
+  bool body_cut;      // bytes of it were dropped: it cannot be sent again
   uint64_t sent_src;  // next offset of body to send
   gw_failure last_failure;
   // answer
