@@ -173,7 +173,7 @@ def test_a_lost_bucket_is_filled_again(stack, account):
     service = restart(stack)
     kept, gone = account.api_key("kept"), account.api_key("gone")
     revoke(account, gone.id)
-    eventually(lambda: key_entry(stack, gone.key.value).revoked)
+    eventually(lambda: (entry := key_entry(stack, gone.key.value)) and entry.revoked)
     before = stack.nats.kv_keys("keys")
     stack.nats.kv_delete_bucket("keys")
     service.kill()  # the next holder of the lease compares bucket and table
