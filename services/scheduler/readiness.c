@@ -2,10 +2,12 @@
 #include "readiness.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <yyjson.h>
 
 #include "ecolink/buf.h"
@@ -17,6 +19,7 @@ typedef struct probe {
   CURL *easy;
   eco_buf body;
   bool asks_models;  // second request of two
+  int own_errno;     // why no socket could be had
 } probe;
 
 void readiness_init(void) {
@@ -50,6 +53,27 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg) {
   return eco_buf_append(&p->body, data, size * n) ? size * n : 0;
 }
 
+static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address) {
+  (void)purpose;
+  probe *p = arg;
+  int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  p->own_errno = fd < 0 ? errno : 0;
+  return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+// Whether the failure is one of this process or machine: then nothing was learnt about the replica.
+static bool is_own_trouble(const probe *p, CURLcode result) {
+  long code = 0;
+  if (result == CURLE_OK) {
+    return false;
+  }
+  if (p->own_errno != 0 || result == CURLE_OUT_OF_MEMORY || result == CURLE_FAILED_INIT) {
+    return true;
+  }
+  curl_easy_getinfo(p->easy, CURLINFO_OS_ERRNO, &code);
+  return result == CURLE_COULDNT_CONNECT && (code == EADDRNOTAVAIL || code == EAGAIN || code == ENOBUFS);
+}
+
 static bool aim(CURLM *multi, probe *p) {
   const ready_target *t = p->target;
   char url[URL_MAX];
@@ -71,6 +95,8 @@ static bool aim(CURLM *multi, probe *p) {
   curl_easy_setopt(p->easy, CURLOPT_TIMEOUT_MS, (long)SCHED_READY_TIMEOUT_MS);
   curl_easy_setopt(p->easy, CURLOPT_FRESH_CONNECT, 1L);
   curl_easy_setopt(p->easy, CURLOPT_FORBID_REUSE, 1L);
+  curl_easy_setopt(p->easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+  curl_easy_setopt(p->easy, CURLOPT_OPENSOCKETDATA, p);
   curl_easy_setopt(p->easy, CURLOPT_WRITEFUNCTION, on_body);
   curl_easy_setopt(p->easy, CURLOPT_WRITEDATA, p);
   return curl_multi_add_handle(multi, p->easy) == CURLM_OK;
@@ -88,7 +114,10 @@ static bool conclude(probe *p, CURLcode result) {
   ready_target *t = p->target;
   long status = 0;
   curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
-  if (result == CURLE_COULDNT_CONNECT) {
+  t->unknown = is_own_trouble(p, result);
+  if (t->unknown) {
+    say(t, "its health could not be asked");
+  } else if (result == CURLE_COULDNT_CONNECT) {
     say(t, "loading, not listening yet");
   } else if (result != CURLE_OK) {
     say(t, "its health check failed: %s", curl_easy_strerror(result));
@@ -129,6 +158,7 @@ static size_t reap(CURLM *multi) {
     if (again) {
       p->asks_models = true;
       again = aim(multi, p);
+      p->target->unknown = !again;
     }
     if (!again) {
       drop(multi, p);
@@ -143,6 +173,7 @@ void readiness_probe(ready_target *targets, size_t count) {
   probe *probes = count ? calloc(count, sizeof(*probes)) : NULL;
   for (size_t i = 0; i < count; i++) {
     targets[i].ready = false;
+    targets[i].unknown = true;
     say(&targets[i], "its health could not be asked");
   }
   size_t begun = 0;

@@ -166,7 +166,7 @@ static void probe_all(pass *p) {
   }
   readiness_probe(targets, n);
   for (size_t i = 0; i < n; i++) {
-    whose[i]->probe = targets[i].ready ? PROBE_OK : PROBE_FAILED;
+    whose[i]->probe = targets[i].ready ? PROBE_OK : targets[i].unknown ? PROBE_NONE : PROBE_FAILED;
     snprintf(whose[i]->probe_detail, sizeof(whose[i]->probe_detail), "%s", targets[i].detail);
   }
 }
