@@ -313,13 +313,34 @@ static eco_status keep_refusal(eco_ctx *ctx, eco_status refusal) {
   return refusal;
 }
 
-// No definite answer: undo what can be undone now; the recovery goes on with the rest.
-static eco_status give_up(eco_ctx *ctx, const launch *l, eco_status why) {
+// Whether the launch has happened after all: a commit whose answer was lost. *reply is filled then.
+static bool has_happened(eco_ctx *ctx, int64_t id, Ecolink__V1__Instance *reply) {
+  eco_tx *tx = NULL;
+  instance_row inst;
+  if (!eco_ok(eco_tx_begin(ctx->db, &tx))) {
+    return false;
+  }
+  bool done =
+      eco_ok(store_instance_load(tx, ctx->arena, id, STORE_READ, &inst)) && strcmp(inst.launch_state, "done") == 0;
+  if (done) {
+    view_instance(ctx->arena, &inst, reply);
+  }
+  eco_tx_rollback(tx);
+  return done;
+}
+
+// No definite answer: undo what can be undone now; the recovery goes on with the rest. What turns out to have happened
+// is the answer, lest its owner pays for an instance that he does not know.
+static eco_status give_up(eco_ctx *ctx, const launch *l, eco_status why, Ecolink__V1__Instance *reply) {
   eco_log(ECO_LOG_WARN, "launch has no definite answer: undoing it", ECO_F_I64("instance", l->inst.id),
           ECO_F_STATUS(why));
   eco_status st = launch_undo(ctx, l->inst.id);
   if (!eco_ok(st)) {
     eco_log(ECO_LOG_WARN, "launch could not be undone yet", ECO_F_I64("instance", l->inst.id), ECO_F_STATUS(st));
+  } else if (has_happened(ctx, l->inst.id, reply)) {
+    eco_log(ECO_LOG_INFO, "the launch had happened after all", ECO_F_I64("instance", l->inst.id));
+    regions_wake();
+    return eco_success();
   }
   return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE,
                    "The launch did not complete (%.200s). Nothing was charged: launch again.", why.message);
@@ -341,13 +362,13 @@ eco_status rpc_launch(eco_ctx *ctx, const void *request, void *reply) {
   }
   if (!eco_ok(st) && is_definite(st)) {
     eco_status undone = launch_discard(ctx, l.inst.id, st);
-    return eco_ok(undone) ? st : give_up(ctx, &l, undone);
+    return eco_ok(undone) ? st : give_up(ctx, &l, undone, reply);
   }
   if (eco_ok(st)) {
     st = commit_outcome(ctx, &l, hold, reply);
   }
   if (!eco_ok(st)) {
-    return give_up(ctx, &l, st);
+    return give_up(ctx, &l, st, reply);
   }
   regions_wake();
   return st;

@@ -1,6 +1,8 @@
 """What a scheduler finds when it comes back, and two of them at once."""
 
 import os
+import socket
+import threading
 import time
 
 import pytest
@@ -150,3 +152,76 @@ def test_one_launch_that_cannot_be_undone_keeps_no_other_waiting(world):
     world.books.stubborn = set()
     eventually(lambda: launch_state(world, stuck) == "discarded")
     assert world.reserved() == 0
+
+
+class CommitCutter:
+    """Stands between a service and PostgreSQL. The first COMMIT of a transaction that sent `word` takes effect, and its answer
+    is lost with the connection."""
+
+    def __init__(self, stack, word):
+        self.word, self.cuts = word.encode(), 0
+        self.dir = os.path.join(stack.dir, "cutter")
+        self._server = os.path.join(stack.pg.dir, ".s.PGSQL.5432")
+        os.makedirs(self.dir)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(os.path.join(self.dir, ".s.PGSQL.5432"))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._server)
+            said = {"word": False, "cut": False}
+            threading.Thread(target=self._requests, args=(client, server, said), daemon=True).start()
+            threading.Thread(target=self._answers, args=(client, server, said), daemon=True).start()
+
+    def _requests(self, client, server, said):
+        try:
+            while data := client.recv(65536):
+                said["word"] = said["word"] or self.word in data
+                if said["word"] and b"COMMIT\0" in data and not self.cuts:
+                    self.cuts += 1
+                    said["cut"] = True
+                server.sendall(data)
+        except OSError:
+            pass
+        self._end(client, server)
+
+    def _answers(self, client, server, said):
+        try:
+            while data := server.recv(65536):
+                if said["cut"]:
+                    break
+                client.sendall(data)
+        except OSError:
+            pass
+        self._end(client, server)
+
+    @staticmethod
+    def _end(*sockets):
+        for s in sockets:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self._listener.close()
+
+
+def test_a_launch_whose_last_commit_lost_its_answer_is_answered_by_what_happened(world):
+    world.service.stop()
+    cutter = CommitCutter(world.stack, "launch.accepted")
+    world.start(DATABASE_URL=f"host={cutter.dir} user=scheduler_app dbname={world.stack.database}")
+    i = world.launch(key="lost-answer")
+    assert cutter.cuts == 1
+    assert world.launch(key="lost-answer").id == i.id
+    world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=2)
+    assert (i.id, 1) in world.books.open_holds()
+    world.stopped(i.id)
+    cutter.close()
