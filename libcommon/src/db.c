@@ -30,8 +30,18 @@ struct eco_db {
 };
 
 eco_status db_connect(const char *url, const char *schema, PGconn **out) {
-  const char *keys[] = {"dbname", "connect_timeout", "application_name", "client_encoding", NULL};
-  const char *values[] = {url, "5", "ecolink", "UTF8", NULL};
+  // A server that vanished without a word is noticed within half a minute; what stands before dbname, the url may
+  // change.
+  const char *keys[] = {"keepalives_idle",
+                        "keepalives_interval",
+                        "keepalives_count",
+                        "tcp_user_timeout",
+                        "dbname",
+                        "connect_timeout",
+                        "application_name",
+                        "client_encoding",
+                        NULL};
+  const char *values[] = {"10", "5", "4", "30000", url, "5", "ecolink", "UTF8", NULL};
   PGconn *conn = PQconnectdbParams(keys, values, 1);
   if (PQstatus(conn) != CONNECTION_OK) {
     // libpq's text names host and user, never the password.
