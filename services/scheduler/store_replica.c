@@ -23,10 +23,11 @@ static const char SQL_SAVE[] =
     " WHERE instance_id = $1 AND id = $2 RETURNING version";
 static const char SQL_LOAD[] =
     "SELECT " REPLICA_COLUMNS REPLICA_FROM " WHERE r.instance_id = ANY ($1::bigint[]) ORDER BY r.instance_id, r.id";
-static const char SQL_PAGE[] = "SELECT " REPLICA_COLUMNS ", i.account_id, i.health_path" REPLICA_FROM
-                               " JOIN instances i ON i.id = r.instance_id"
-                               " WHERE i.launch_state = 'done' AND (r.instance_id || '-' || r.id) COLLATE \"C\" > $1"
-                               " ORDER BY (r.instance_id || '-' || r.id) COLLATE \"C\" LIMIT $2";
+static const char SQL_PAGE[] =
+    "SELECT " REPLICA_COLUMNS ", i.account_id, i.health_path" REPLICA_FROM
+    " JOIN instances i ON i.id = r.instance_id"
+    " WHERE i.launch_state = 'done' AND (r.instance_id::text || '-' || r.id::text) COLLATE \"C\" > $1"
+    " ORDER BY (r.instance_id::text || '-' || r.id::text) COLLATE \"C\" LIMIT $2";
 static const char SQL_EVENT[] =
     "INSERT INTO instance_events (instance_id, seq, type, message, replica_id, region, status, created_at_us)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
