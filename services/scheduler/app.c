@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ecolink/log.h"
+#include "janitor.h"
 #include "readiness.h"
 #include "regions.h"
 #include "rpc_regions.h"
@@ -183,6 +184,7 @@ bool app_ready(eco_service *svc, eco_buf *why) {
 void app_stop(eco_service *svc) {
   (void)svc;
   regions_stop();
+  janitor_stop();
   if (app.process_driver) {
     app.process_driver->ops->close(app.process_driver);
     app.process_driver = NULL;

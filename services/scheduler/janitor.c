@@ -1,6 +1,7 @@
 // Periodic repairs.
 #include "janitor.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "app.h"
@@ -97,13 +98,32 @@ eco_status janitor_holds(eco_ctx *ctx) {
 }
 
 // ---- leavings ----
+// The drivers are closed while timers still run.
+static struct {
+  pthread_mutex_t lock;
+  bool stopped;  // guarded by lock
+} drivers = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void janitor_stop(void) {
+  pthread_mutex_lock(&drivers.lock);
+  drivers.stopped = true;
+  pthread_mutex_unlock(&drivers.lock);
+}
+
+static eco_status forget_replica(const instance_row *inst, const replica_row *r) {
+  // Every driver may hold leavings: a replica can have moved between regions.
+  pthread_mutex_lock(&drivers.lock);
+  driver *d = drivers.stopped ? NULL : app_driver("process");
+  eco_status st = drivers.stopped ? eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "the scheduler is stopping")
+                  : d             ? d->ops->forget(d, r->region, inst->id, r->id)
+                                  : eco_success();
+  pthread_mutex_unlock(&drivers.lock);
+  return st;
+}
+
 static eco_status drop_one(eco_ctx *ctx, const instance_row *inst) {
   for (int i = 0; i < inst->replica_count; i++) {
-    // Every driver may hold leavings: a replica can have moved between regions.
-    driver *d = app_driver("process");
-    if (d) {
-      ECO_TRY(d->ops->forget(d, inst->replicas[i].region, inst->id, inst->replicas[i].id));
-    }
+    ECO_TRY(forget_replica(inst, &inst->replicas[i]));
   }
   eco_tx *tx = NULL;
   ECO_TRY(eco_tx_begin(ctx->db, &tx));

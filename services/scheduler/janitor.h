@@ -10,5 +10,7 @@
 eco_status janitor_holds(eco_ctx *ctx);
 // Drops logs and directories of replicas whose instance ended more than LOG_KEEP_S ago.
 eco_status janitor_leavings(eco_ctx *ctx);
+// Before the drivers are closed: waits for the one call that may be under way, and lets no other begin.
+void janitor_stop(void);
 
 #endif
