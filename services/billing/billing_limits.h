@@ -20,6 +20,7 @@ enum {
   // A worker that was away for long catches up by so many cycles per account and pass, then lets others run.
   BILLING_CATCH_UP_ROUNDS = 64,
   BILLING_REGISTRY_TIMEOUT_MS = 5000,
+  BILLING_ALARM_EVERY_MS = 60000,
   BILLING_DESCRIPTION_MAX = 400,
   BILLING_REASON_MAX = 400,
   BILLING_LIST_DEFAULT = 50,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "billing_limits.h"
+#include "ecolink/clock.h"
 #include "ecolink/crash.h"
 #include "ecolink/log.h"
 #include "ecolink/metrics.h"
@@ -49,8 +50,13 @@ static void alarm_when_overdue(const eco_ctx *ctx, const store_hold *hold) {
   if (ctx->now_us - hold->rule.expires_at_us > billing_set.hold_grace_s * CYCLE_US_PER_S) {
     eco_metric_add(
         eco_counter("ecolink_billing_overdue_total", "Looks at a cycle overdue for longer than HOLD_GRACE_S", NULL), 1);
-    eco_log(ECO_LOG_ERROR, "cycle overdue: no evidence settles it", ECO_F_I64("instance", hold->instance_id),
-            ECO_F_I64("cycle", hold->cycle));
+    // Once a minute, whichever hold it is: passes come every second, and the metric counts them all.
+    static int64_t told_ms;  // the worker's thread alone
+    if (told_ms == 0 || eco_boottime_ms() - told_ms >= BILLING_ALARM_EVERY_MS) {
+      told_ms = eco_boottime_ms();
+      eco_log(ECO_LOG_ERROR, "cycle overdue: no evidence settles it", ECO_F_I64("instance", hold->instance_id),
+              ECO_F_I64("cycle", hold->cycle));
+    }
   }
 }
 
