@@ -23,6 +23,12 @@ def key_entry(stack, key):
     return value
 
 
+def is_revoked(stack, key):
+    """Whether the bucket tells it already: a new key's entry may not be there yet."""
+    entry = key_entry(stack, key)
+    return entry is not None and entry.revoked
+
+
 class Account:
     """An account of its own for a test, with its owner as caller."""
 
