@@ -9,7 +9,12 @@
 static const notice_threshold thresholds[] = {
     {60, false}, {30, false}, {20, false}, {10, true}, {5, true}, {3, true}, {1, true},
 };
-enum { THRESHOLD_COUNT = sizeof thresholds / sizeof *thresholds, SECONDS_PER_MINUTE = 60, SECONDS_PER_HOUR = 3600 };
+enum {
+  THRESHOLD_COUNT = sizeof thresholds / sizeof *thresholds,
+  SECONDS_PER_MINUTE = 60,
+  SECONDS_PER_HOUR = 3600,
+  CENT_MICROS = 10000
+};
 
 bool notice_runway_s(int64_t available_micros, int64_t held_micros, int64_t accrued_micros,
                      int64_t burn_micros_per_hour, int64_t *seconds_out) {
@@ -48,7 +53,8 @@ void notice_low_balance_text(int minutes, char out[NOTICE_TEXT_MAX]) {
 
 void notice_partial_text(int64_t hold_micros, int64_t covers_s, char out[NOTICE_TEXT_MAX]) {
   char dollars[ECO_MONEY_TEXT_MAX];
-  eco_money_format(hold_micros, dollars);
+  // Whole cents, rounded down, where there are any.
+  eco_money_format(hold_micros < CENT_MICROS ? hold_micros : hold_micros - hold_micros % CENT_MICROS, dollars);
   // One decimal, rounded down (never promises more than there is); short holds get the decimals that tell them from
   // zero.
   int64_t tenths = covers_s * 10 / SECONDS_PER_HOUR;

@@ -61,7 +61,7 @@ typedef struct cli_option {
   cli_kind kind;
   cli_place place;
   const char *field;  // member of the body or of the query; NULL: the name with _ for -
-  const char *value;  // placeholder in help; NULL for flags
+  const char *value;  // its name in help; NULL for flags
   const char *help;
   const char *words;  // comma-separated: what completion offers, not a limit
   cli_ref ref;
@@ -71,7 +71,7 @@ typedef struct cli_option {
   { .name = NULL }
 
 typedef struct cli_positional {
-  const char *name;  // placeholder in help and, for CLI_PATH, in the route
+  const char *name;  // its name in help and, for CLI_PATH, in the route
   cli_place place;
   const char *field;  // CLI_BODY, CLI_QUERY; NULL: the name
   const char *help;

@@ -72,7 +72,7 @@ static void test_partial_text_is_the_documented_one(void **state) {
   notice_partial_text(72000000, 20223, text);  // 72 dollars at 307.60 a day
   assert_string_equal(text, "$72.00 credit can cover 5.6 more hours. Recharge to continue.");
   notice_partial_text(53334, 60, text);
-  assert_string_equal(text, "$0.053334 credit can cover 0.016 more hours. Recharge to continue.");
+  assert_string_equal(text, "$0.05 credit can cover 0.016 more hours. Recharge to continue.");
 }
 
 static void test_refused_launch_names_hold_balance_and_what_is_short(void **state) {

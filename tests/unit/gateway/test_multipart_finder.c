@@ -35,7 +35,7 @@ static const struct {
     {"", GW_FIND_MULTIPART, NULL},
     {"--XX" PART("name=\"model\"") "a:1", GW_FIND_MULTIPART, NULL},
     {"--XX" PART("name=\"model\"") "a:1\r\n--XX", GW_FIND_MULTIPART, NULL},
-    {"--XX" PART("name=\"model\"") "a:1\r\n--XXX\r\n--XX--", GW_FIND_MULTIPART, NULL},
+    {"--XX" PART("name=\"model\"") "a:1\r\n--XXY\r\n--XX--", GW_FIND_MULTIPART, NULL},
     {"--XX" PART("name=\"model\"") "a:1\r\n--XX-x", GW_FIND_MULTIPART, NULL},
     {"--XX\r\nContent-Disposition: form-data;\r\n name=\"model\"\r\n\r\na\r\n--XX--", GW_FIND_MULTIPART, NULL},
     {"--XX\nContent-Disposition: form-data; name=\"model\"\n\na\n--XX--", GW_FIND_MULTIPART, NULL},

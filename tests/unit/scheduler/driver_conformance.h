@@ -121,7 +121,7 @@ static void remove_and_wait(driver *d, int64_t instance, int replica) {
 }
 
 // ---- the tests ----
-static void test_an_applied_replica_becomes_alive_at_an_address(void **state) {
+static __attribute__((unused)) void test_an_applied_replica_becomes_alive_at_an_address(void **state) {
   (void)state;
   driver *d = rig.open();
   int64_t id = next_instance++;
@@ -135,7 +135,7 @@ static void test_an_applied_replica_becomes_alive_at_an_address(void **state) {
   d->ops->close(d);
 }
 
-static void test_applying_again_changes_nothing(void **state) {
+static __attribute__((unused)) void test_applying_again_changes_nothing(void **state) {
   (void)state;
   driver *d = rig.open();
   int64_t id = next_instance++;
@@ -152,7 +152,7 @@ static void test_applying_again_changes_nothing(void **state) {
   d->ops->close(d);
 }
 
-static void test_a_higher_generation_replaces_the_replica(void **state) {
+static __attribute__((unused)) void test_a_higher_generation_replaces_the_replica(void **state) {
   (void)state;
   driver *d = rig.open();
   int64_t id = next_instance++;
@@ -168,7 +168,7 @@ static void test_a_higher_generation_replaces_the_replica(void **state) {
   d->ops->close(d);
 }
 
-static void test_a_lower_generation_replaces_nothing(void **state) {
+static __attribute__((unused)) void test_a_lower_generation_replaces_nothing(void **state) {
   (void)state;
   driver *d = rig.open();
   int64_t id = next_instance++;
@@ -183,7 +183,7 @@ static void test_a_lower_generation_replaces_nothing(void **state) {
   d->ops->close(d);
 }
 
-static void test_an_exited_replica_waits_and_starts_again(void **state) {
+static __attribute__((unused)) void test_an_exited_replica_waits_and_starts_again(void **state) {
   (void)state;
   driver *d = rig.open();
   int64_t id = next_instance++;
@@ -212,7 +212,7 @@ static void test_an_exited_replica_waits_and_starts_again(void **state) {
   d->ops->close(d);
 }
 
-static void test_a_replica_that_does_not_end_is_killed_after_its_drain(void **state) {
+static __attribute__((unused)) void test_a_replica_that_does_not_end_is_killed_after_its_drain(void **state) {
   (void)state;
   driver *d = rig.open();
   int64_t id = next_instance++;
@@ -228,7 +228,7 @@ static void test_a_replica_that_does_not_end_is_killed_after_its_drain(void **st
   d->ops->close(d);
 }
 
-static void test_removing_what_is_absent_succeeds(void **state) {
+static __attribute__((unused)) void test_removing_what_is_absent_succeeds(void **state) {
   (void)state;
   driver *d = rig.open();
   assert_true(eco_ok(d->ops->remove(d, REGION, 999999, 1, 1)));
@@ -236,7 +236,7 @@ static void test_removing_what_is_absent_succeeds(void **state) {
   d->ops->close(d);
 }
 
-static void test_a_replica_belongs_to_its_region_alone(void **state) {
+static __attribute__((unused)) void test_a_replica_belongs_to_its_region_alone(void **state) {
   (void)state;
   driver *d = rig.open();
   int64_t id = next_instance++;
@@ -251,7 +251,7 @@ static void test_a_replica_belongs_to_its_region_alone(void **state) {
   d->ops->close(d);
 }
 
-static void test_replicas_outlive_the_driver_and_are_found_again(void **state) {
+static __attribute__((unused)) void test_replicas_outlive_the_driver_and_are_found_again(void **state) {
   (void)state;
   driver *d = rig.open();
   int64_t id = next_instance++;
@@ -301,7 +301,7 @@ static log_lines read_logs(driver *d, int64_t id, int64_t offset, int max, int64
   return l;
 }
 
-static void test_logs_are_read_by_position_and_from_the_end(void **state) {
+static __attribute__((unused)) void test_logs_are_read_by_position_and_from_the_end(void **state) {
   (void)state;
   driver *d = rig.open();
   int64_t id = next_instance++;
@@ -336,7 +336,7 @@ static void test_logs_are_read_by_position_and_from_the_end(void **state) {
   d->ops->close(d);
 }
 
-static void test_many_replicas_come_and_go_at_once(void **state) {
+static __attribute__((unused)) void test_many_replicas_come_and_go_at_once(void **state) {
   (void)state;
   enum { MANY = 24 };
   driver *d = rig.open();
