@@ -39,7 +39,7 @@ static const char *hint_of(const char *code) {
       {"rate_limit_exceeded", "wait, or ask the owner for a key with a higher limit"},
       {"instance_starting", "`ecolink wait <id>` stays until it runs"},
       {"no_healthy_replica", "`ecolink events <id>` and `ecolink logs <id>` tell why"},
-      {"control_plane_unavailable", "nothing was changed for good; try again in a moment"},
+      {"control_plane_unavailable", "if it was a change, look whether it took effect before you try again"},
       {"overloaded", "try again in a moment"},
   };
   for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {

@@ -1,5 +1,5 @@
-// From the loops to the management API and back: a request goes out whole, its answer comes in pieces, on kit threads, and is
-// brought to the loop by a queue and uv_async.
+// From the loops to the management API and back: a request goes out whole, its answer comes in pieces, on kit threads,
+// and is brought to the loop by a queue and uv_async.
 //
 // A bridge is shared by its request (loop thread) and the pieces under way; each holds a reference.
 #include <stdatomic.h>
@@ -14,8 +14,8 @@ typedef struct gw_bridge {
   gw_req *req;  // loop thread only; NULL once released
   gw_mgmt_call *call;
   _Atomic int refs;
-  bool begun;          // the head has gone out
-  bool waiting;        // the next piece is due at due_ms
+  bool begun;    // the head has gone out
+  bool waiting;  // the next piece is due at due_ms
   uint64_t due_ms;
 } gw_bridge;
 
@@ -48,7 +48,8 @@ static void on_piece(void *arg, const gw_mgmt_piece *piece) {
   p->next = NULL;
   p->bridge = b;
   p->piece = *piece;
-  snprintf(p->content_type, sizeof p->content_type, "%s", piece->content_type ? piece->content_type : "application/json");
+  snprintf(p->content_type, sizeof p->content_type, "%s",
+           piece->content_type ? piece->content_type : "application/json");
   snprintf(p->allow, sizeof p->allow, "%s", piece->allow ? piece->allow : "");
   if (piece->body_len) {
     memcpy(p->body, piece->body, piece->body_len);
@@ -82,6 +83,11 @@ static uint8_t *flatten(const gw_chain *c) {
   return out;
 }
 
+// W3C Trace Context section 3.2: "00-<32 hex>-<16 hex>-<2 hex>". Anything else a client calls so is not passed on.
+static bool trace_ok(const char *trace) {
+  return strlen(trace) == 55 && strspn(trace, "0123456789abcdef-") == 55;
+}
+
 void gw_bridge_start(gw_req *r) {
   gw_bridge *b = must(calloc(1, sizeof *b));
   b->loop = r->loop;
@@ -106,7 +112,7 @@ void gw_bridge_start(gw_req *r) {
       .accept = accept,
       .idempotency_key = key,
       .request_id = r->id,
-      .trace_id = trace[0] ? trace : r->id,
+      .trace_id = trace_ok(trace) ? trace : r->id,
       .caller = {.account_id = cell ? cell->account_id : "",
                  .key_id = cell ? cell->key_id : "",
                  .member_id = cell ? cell->member_id : "",

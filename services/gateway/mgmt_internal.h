@@ -18,6 +18,7 @@ enum {
   MGMT_RPC_TIMEOUT_MS = 10000,
   MGMT_LAUNCH_TIMEOUT_MS = 15000,     // the launch saga decides within 10 s; its answer must still reach us
   MGMT_RETRY_MIN_MS = 500,            // a second try with less time than this would only double the load
+  MGMT_RPC_MAX = 960 * 1024,          // a message of the bus takes 1 MiB: the envelope must fit beside the request
   MGMT_ANSWER_MAX = 8 * 1024 * 1024,  // a reply is at most 512 KiB packed; JSON with every byte escaped stays below
   MGMT_CURSOR_MAX = 512,
   MGMT_STREAM_PAGE = 500,               // rows asked for at a time

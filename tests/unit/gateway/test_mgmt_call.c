@@ -110,6 +110,30 @@ static void test_bad_requests_are_refused_before_any_rpc(void **state) {
   assert_int_equal(fx.asked, 0);
 }
 
+static void test_a_request_that_the_bus_cannot_carry_is_413(void **state) {
+  (void)state;
+  enum { VALUE = 60000, VALUES = 17 };
+  eco_buf body;
+  eco_buf_init(&body, 2 * 1024 * 1024);
+  char *value = malloc(VALUE + 1);
+  memset(value, 'v', VALUE);
+  value[VALUE] = '\0';
+  (void)eco_buf_puts(&body, "{\"model_id\":\"mdl_1\",\"env\":{");
+  for (int i = 0; i < VALUES; i++) {
+    (void)eco_buf_printf(&body, "%s\"N%d\":\"", i == 0 ? "" : ",", i);
+    (void)eco_buf_append(&body, value, VALUE);
+    (void)eco_buf_putc(&body, '"');
+  }
+  assert_true(eco_buf_puts(&body, "}}") && body.len < MGMT_BODY_MAX);
+  gw_mgmt_call *call = fixture_start(fixture_request("POST", "/inference-instances", "", body.data));
+  assert_int_equal(fx.status, 413);
+  assert_non_null(strstr(fixture_body(), "\"code\":\"too_large\""));
+  assert_int_equal(fx.asked, 0);
+  gw_mgmt_release(call);
+  eco_buf_free(&body);
+  free(value);
+}
+
 static void test_a_wrong_method_names_the_right_ones(void **state) {
   (void)state;
   gw_mgmt_call *call = fixture_start(fixture_request("PATCH", "/models/mdl_1", "", ""));
@@ -346,6 +370,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       CASE(test_registering_a_model_seals_the_token_and_answers_201),
       CASE(test_bad_requests_are_refused_before_any_rpc),
+      CASE(test_a_request_that_the_bus_cannot_carry_is_413),
       CASE(test_a_wrong_method_names_the_right_ones),
       CASE(test_roles_open_their_own_routes_alone),
       CASE(test_the_media_type_must_be_json),
