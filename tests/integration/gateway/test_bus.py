@@ -172,6 +172,29 @@ def test_failures_are_reported(stack, bus):
     assert g.stop() == 0
 
 
+def test_a_stream_without_room_costs_no_call_and_no_usage(stack, bus):
+    """A full disk for JetStream shows as refused publishes."""
+    bus.key()
+    bus.route(250, [usage_engine()])
+    g = Live(stack)
+    assert status(g.chat("my-llama:250")) == 200
+    eventually(lambda: usage_in_stream(stack, 250)[0] == 1, 5, what="first usage")
+    info = stack.nats.js("STREAM.INFO.ECOLINK")
+    stack.nats.js("STREAM.UPDATE.ECOLINK", {**info["config"], "discard": "new", "max_msgs": info["state"]["messages"]})
+    try:
+        for _ in range(10):
+            assert status(g.chat("my-llama:250")) == 200
+        eventually(lambda: "usage stays in the spool" in g.service.logs(), 10, what="the trouble is logged")
+        assert usage_in_stream(stack, 250)[0] == 1
+        g.service.kill()
+        g.start()
+        assert status(g.chat("my-llama:250")) == 200
+    finally:
+        stack.nats.js("STREAM.UPDATE.ECOLINK", info["config"])
+    eventually(lambda: usage_in_stream(stack, 250) == (12, 36, 60, 0), 20, what="all usage arrived, each once")
+    assert g.stop() == 0
+
+
 def test_without_nats_it_serves_on_restarts_from_its_file_and_loses_no_usage(stack, bus):
     engine = usage_engine()
     bus.route(240, [engine])
