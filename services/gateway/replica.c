@@ -46,6 +46,14 @@ static void set_address(gw_replicas *all, gw_replica *r, const gw_route_replica 
   r->region = region_get(all, at->region);
 }
 
+// Whether what is remembered of a replica (latency, failures, open connections) still holds.
+static bool same_run(const gw_route_replica *was, const gw_route_replica *is) {
+  // Addresses are zeroed before they are set, so bytes may be compared.
+  // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c)
+  bool same_address = memcmp(&was->addr, &is->addr, sizeof was->addr) == 0 && strcmp(was->host, is->host) == 0;
+  return same_address && was->run == is->run && strcmp(was->token, is->token) == 0;
+}
+
 gw_replica *gw_replica_get(gw_loop *loop, int64_t instance_id, const gw_route_replica *at) {
   gw_replicas *all = &loop->replicas;
   size_t bucket = gw_mix64((uint64_t)instance_id * 64 + (uint64_t)at->id) % GW_REPLICA_BUCKETS;
@@ -64,10 +72,7 @@ gw_replica *gw_replica_get(gw_loop *loop, int64_t instance_id, const gw_route_re
     r->next = all->buckets[bucket];
     all->buckets[bucket] = r;
     all->n++;
-    // Addresses are zeroed before they are set, so bytes may be compared.
-    // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c)
-  } else if (memcmp(&r->at.addr, &at->addr, sizeof at->addr) != 0 || strcmp(r->at.token, at->token) != 0 ||
-             strcmp(r->at.host, at->host) != 0) {
+  } else if (!same_run(&r->at, at)) {
     gw_upstreams_close_idle(r);
     set_address(all, r, at);
     memset(r->latency, 0, sizeof r->latency);

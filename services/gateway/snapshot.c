@@ -303,6 +303,15 @@ static bool route_sane(const Ecolink__V1__RouteEntry *e) {
   return !strpbrk(e->custom_api_path, " \r\n?#");
 }
 
+// FNV-1a: only compared with the run before.
+static uint64_t run_tag(const char *run_id) {
+  uint64_t h = UINT64_C(1469598103934665603);
+  for (; *run_id; run_id++) {
+    h = (h ^ (uint8_t)*run_id) * UINT64_C(1099511628211);
+  }
+  return h;
+}
+
 static gw_route *new_route(const Ecolink__V1__RouteEntry *e, const uint8_t *packed, size_t len, bool from_file) {
   size_t tokens = 0;
   for (size_t i = 0; i < e->n_replicas; i++) {
@@ -329,6 +338,7 @@ static gw_route *new_route(const Ecolink__V1__RouteEntry *e, const uint8_t *pack
     const Ecolink__V1__RouteReplica *from = e->replicas[i];
     gw_route_replica *to = &r->replicas[i];
     to->id = from->replica_id;
+    to->run = run_tag(from->run_id);
     resolve(to, from);
     snprintf(to->region, sizeof to->region, "%s", from->region);
     snprintf(to->host, sizeof to->host, strchr(from->host, ':') ? "[%s]:%d" : "%s:%d", from->host, from->port);

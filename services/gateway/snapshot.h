@@ -59,6 +59,7 @@ typedef struct gw_key {
 
 typedef struct gw_route_replica {
   int32_t id;
+  uint64_t run;   // of run_id: tells one run from the next at the same address
   bool resolved;  // sa is set
   union {
     struct sockaddr sa;

@@ -223,6 +223,7 @@ static bool route_from_json(gw_store *st, yyjson_val *o) {
     replicas[i].host = (char *)text_of(r, "host");
     replicas[i].port = (int32_t)yyjson_get_sint(yyjson_obj_get(r, "port"));
     replicas[i].token = (char *)text_of(r, "token");
+    replicas[i].run_id = (char *)text_of(r, "run_id");
     pointers[i] = &replicas[i];
     e.n_replicas++;
   }

@@ -106,6 +106,7 @@ void view_route(eco_arena *arena, const instance_row *inst, int64_t now_us, Ecol
     rr->replica_id = r->id;
     rr->region = eco_strdup(arena, r->region);
     rr->host = eco_strdup(arena, r->host);
+    rr->run_id = eco_strdup(arena, r->run_id);
     rr->port = r->port;
     out->replicas[out->n_replicas++] = rr;
   }
