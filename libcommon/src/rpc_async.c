@@ -1,5 +1,5 @@
 // RPC calls with a callback: one inbox subscription for all of them, a table of those under way, a janitor for
-// deadlines.
+// deadlines, and a sender: a caller may be an event loop, and publishing blocks when the bus hangs without being gone.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "ecolink/log.h"
 #include "kit.h"
 
-enum { ASYNC_SLOTS = 4096, ASYNC_SWEEP_MS = 100, ASYNC_PREFIX_MAX = 96 };
+enum { ASYNC_SLOTS = 4096, ASYNC_SWEEP_MS = 100, ASYNC_PREFIX_MAX = 96, ASYNC_QUEUE_MAX = 64 * 1024 * 1024 };
 
 typedef struct async_call {
   uint64_t token;  // 0: free. Low bits are the slot: an answer finds its call without a search
@@ -17,6 +17,14 @@ typedef struct async_call {
   eco_rpc_done_fn done;
   void *arg;
 } async_call;
+
+typedef struct outgoing {
+  struct outgoing *next;
+  uint64_t token;
+  size_t len;
+  char subject[KIT_SUBJECT_MAX];
+  uint8_t data[];
+} outgoing;
 
 struct kit_rpc_async {
   eco_service *svc;
@@ -27,6 +35,12 @@ struct kit_rpc_async {
   uint64_t next_round;
   size_t hint;                    // where to look for a free slot first
   async_call calls[ASYNC_SLOTS];  // guarded by lock
+  pthread_t sender;
+  pthread_cond_t queued;
+  outgoing *first;  // these four, too
+  outgoing *last;
+  size_t queue_bytes;
+  bool closing;
 };
 
 // Takes the call out of the table; false when it was already answered or timed out.
@@ -115,6 +129,74 @@ static void *janitor_main(void *arg) {
   return NULL;
 }
 
+// ---- the sender ----
+
+static bool enqueue(kit_rpc_async *a, outgoing *o) {
+  pthread_mutex_lock(&a->lock);
+  bool fits = !a->closing && a->queue_bytes + o->len <= ASYNC_QUEUE_MAX;
+  if (fits) {
+    *(a->first == NULL ? &a->first : &a->last->next) = o;
+    a->last = o;
+    a->queue_bytes += o->len;
+    pthread_cond_signal(&a->queued);
+  }
+  pthread_mutex_unlock(&a->lock);
+  return fits;
+}
+
+// The next message whose call is still waited for; NULL: closing.
+static outgoing *dequeue(kit_rpc_async *a) {
+  pthread_mutex_lock(&a->lock);
+  while (a->first == NULL && !a->closing) {
+    pthread_cond_wait(&a->queued, &a->lock);
+  }
+  outgoing *o = a->closing ? NULL : a->first;
+  if (o != NULL) {
+    a->first = o->next;
+    a->queue_bytes -= o->len;
+  }
+  pthread_mutex_unlock(&a->lock);
+  return o;
+}
+
+static bool still_waited_for(kit_rpc_async *a, uint64_t token) {
+  pthread_mutex_lock(&a->lock);
+  bool waited = a->calls[token % ASYNC_SLOTS].token == token;
+  pthread_mutex_unlock(&a->lock);
+  return waited;
+}
+
+static void *sender_main(void *arg) {
+  kit_rpc_async *a = arg;
+  for (outgoing *o = dequeue(a); o != NULL; o = dequeue(a)) {
+    char reply_to[KIT_SUBJECT_MAX];
+    snprintf(reply_to, sizeof reply_to, "%s.%" PRIu64, a->prefix, o->token);
+    natsStatus s = still_waited_for(a, o->token)
+                       ? natsConnection_PublishRequest(a->svc->nc, o->subject, reply_to, o->data, (int)o->len)
+                       : NATS_OK;
+    async_call call;
+    if (s != NATS_OK && take(a, o->token, &call)) {
+      call.done(call.arg, kit_nats_error(s, "send the request"), NULL, 0);
+    }
+    free(o);
+  }
+  nats_ReleaseThreadMemory();
+  return NULL;
+}
+
+static void sender_stop(kit_rpc_async *a) {
+  pthread_mutex_lock(&a->lock);
+  a->closing = true;
+  pthread_cond_signal(&a->queued);
+  pthread_mutex_unlock(&a->lock);
+  pthread_join(a->sender, NULL);
+  while (a->first != NULL) {
+    outgoing *next = a->first->next;
+    free(a->first);
+    a->first = next;
+  }
+}
+
 void eco_rpc_call_async(eco_service *svc, const char *method, const Ecolink__V1__RequestContext *context,
                         const uint8_t *request, size_t request_len, int timeout_ms, eco_rpc_done_fn done, void *arg) {
   kit_rpc_async *a = svc->rpc_async;
@@ -134,19 +216,21 @@ void eco_rpc_call_async(eco_service *svc, const char *method, const Ecolink__V1_
   envelope.context = &with_deadline;
   envelope.body.data = (uint8_t *)(uintptr_t)request;  // only read while packing
   envelope.body.len = request_len;
-  eco_arena *arena = eco_arena_new();
   size_t n = ecolink__v1__rpc_request__get_packed_size(&envelope);
-  uint8_t *packed = eco_alloc(arena, n + 1);
-  ecolink__v1__rpc_request__pack(&envelope, packed);
-  char subject[KIT_SUBJECT_MAX];
-  char reply_to[KIT_SUBJECT_MAX];
-  snprintf(subject, sizeof subject, "ecolink.rpc.%s", method);
-  snprintf(reply_to, sizeof reply_to, "%s.%" PRIu64, a->prefix, token);
-  natsStatus s = natsConnection_PublishRequest(svc->nc, subject, reply_to, packed, (int)n);
-  eco_arena_free(arena);
+  outgoing *o = malloc(sizeof *o + n);
+  if (o != NULL) {
+    *o = (outgoing){.token = token, .len = n};
+    snprintf(o->subject, sizeof o->subject, "ecolink.rpc.%s", method);
+    ecolink__v1__rpc_request__pack(&envelope, o->data);
+  }
+  if (o != NULL && enqueue(a, o)) {
+    return;
+  }
+  free(o);
   async_call call;
-  if (s != NATS_OK && take(a, token, &call)) {
-    call.done(call.arg, kit_nats_error(s, "send the request"), NULL, 0);
+  if (take(a, token, &call)) {
+    call.done(call.arg, eco_error(ECO_OVERLOADED, "too many management requests wait for the bus: try again shortly"),
+              NULL, 0);
   }
 }
 
@@ -167,6 +251,8 @@ eco_status kit_rpc_async_start(eco_service *svc) {
   if (s != NATS_OK) {
     return kit_nats_error(s, "subscribe to answers");
   }
+  pthread_cond_init(&a->queued, NULL);
+  kit_thread_start(&a->sender, sender_main, a, "rpc-sender");
   kit_thread_start(&a->janitor, janitor_main, a, "rpc-janitor");
   return eco_success();
 }
@@ -177,6 +263,7 @@ void kit_rpc_async_stop(eco_service *svc) {
     return;
   }
   pthread_join(a->janitor, NULL);
+  sender_stop(a);
   natsSubscription_Drain(a->sub);
   natsSubscription_WaitForDrainCompletion(a->sub, 2000);
   natsSubscription_Destroy(a->sub);

@@ -3,6 +3,7 @@ import base64
 import hashlib
 import json
 import queue
+import signal
 import time
 
 import gwtest
@@ -192,6 +193,32 @@ def test_a_stream_without_room_costs_no_call_and_no_usage(stack, bus):
     finally:
         stack.nats.js("STREAM.UPDATE.ECOLINK", info["config"])
     eventually(lambda: usage_in_stream(stack, 250) == (12, 36, 60, 0), 20, what="all usage arrived, each once")
+    assert g.stop() == 0
+
+
+def test_a_bus_that_hangs_holds_up_no_model_call(stack, bus):
+    """Not gone, but stopped: what is written to it stays in the socket, and then blocks the writer."""
+    bus.key()
+    bus.key(gwtest.OWNER_KEY, key_id="key_8", role=pb.common.ROLE_OWNER, member_id="mem_x")
+    bus.route(260, [usage_engine()])
+    g = Live(stack)
+    eventually(lambda: status(g.chat("my-llama:260")) == 200, 5, what="the route is known")
+    body = json.dumps({"model_id": "mdl_1", "env": {f"N{i}": "v" * 60000 for i in range(15)}}).encode()
+    raw = (f"POST /inference-instances HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gwtest.OWNER_KEY}\r\n"
+           f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
+    stack._nats_process.send_signal(signal.SIGSTOP)
+    try:
+        launches = []
+        for _ in range(60):
+            launches.append(g.connect())
+            launches[-1].send(raw)
+        until = time.time() + 3
+        while time.time() < until:
+            started = time.time()
+            assert status(g.chat("my-llama:260")) == 200
+            assert time.time() - started < 3
+    finally:
+        stack._nats_process.send_signal(signal.SIGCONT)
     assert g.stop() == 0
 
 
