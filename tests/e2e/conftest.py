@@ -43,7 +43,9 @@ def pytest_runtest_makereport(item, call):
     if report.when == "call" and report.failed and s is not None:
         for name in SERVICES:
             try:
-                lines = [line for line in s.log(name).splitlines() if '"level":"error"' in line or '"level":"warn"' in line]
+                # What is no JSON was not written by the logger: an assertion, a sanitizer, the loader.
+                lines = [line for line in s.log(name).splitlines()
+                         if '"level":"error"' in line or '"level":"warn"' in line or not line.startswith("{")]
             except OSError:
                 continue
             if lines:
