@@ -72,9 +72,11 @@ service_environment() {
   for name in SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE http_proxy https_proxy no_proxy; do
     [[ -z ${!name:-} ]] || echo "$name=${!name}"
   done
-  for name in ASAN UBSAN LSAN TSAN; do
-    local given=${name}_OPTIONS
-    echo "$given=log_path=$STATE/sanitizer/$1${!given:+:${!given}}"
+  # the four share one log_path, the one read last: the caller's alone when he names any
+  local given="${ASAN_OPTIONS:-} ${UBSAN_OPTIONS:-} ${LSAN_OPTIONS:-} ${TSAN_OPTIONS:-}" reports=''
+  [[ $given == *log_path=* ]] || reports=log_path=$STATE/sanitizer/$1
+  for name in ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS; do
+    echo "$name=$reports${!name:+:${!name}}"
   done
 }
 
