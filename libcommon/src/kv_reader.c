@@ -1,15 +1,13 @@
-// A bucket kept in step with its owner: a feed of its stream, plus a full re-read at reconnect, on any error and every
-// 30 s (updates are missed after a bucket was made again). The feed is a plain push consumer, last message per key
-// first: libnats 3.4's own watcher is an ordered consumer, which a thread of its own makes anew after a reconnect, and
-// destroying it meanwhile reads freed memory (jsSub_deleteConsumer). Versions never go back; a key is removed for being
-// absent only when the bucket's _generation is there: an empty or lost bucket means "unknown", keep what you have.
-#include <stdio.h>
+// A bucket kept in step with its owner: a feed of its content, plus a full re-read at reconnect, on any error and every
+// 30 s (updates are missed after a bucket was made again). Versions never go back; a key is removed for being absent
+// only when the bucket's _generation is there: an empty or lost bucket means "unknown", keep what you have.
 #include <stdlib.h>
 #include <string.h>
 
 #include "ecolink/clock.h"
 #include "ecolink/log.h"
 #include "kit.h"
+#include "kv_feed.h"
 
 enum {
   READER_REREAD_MS = 30000,
@@ -18,7 +16,6 @@ enum {
   READER_INIT_TIMEOUT_MS = 10000,
   READER_KEY_MAX = 200
 };
-static const int64_t READER_HEARTBEAT_NS = 5000000000;
 
 typedef struct known_key {
   char *key;  // NULL: free
@@ -36,8 +33,7 @@ struct eco_kv_reader {
   atomic_bool closing;
   uint32_t round;
   bool generation_seen;
-  size_t key_offset;  // where the key begins in a subject
-  known_key *table;   // open addressing, power of two
+  known_key *table;  // open addressing, power of two
   size_t cap, used;
 };
 
@@ -117,8 +113,8 @@ static void take_value(eco_kv_reader *r, known_key *k, const uint8_t *value, siz
   eco_arena_free(arena);
 }
 
-static void take_message(eco_kv_reader *r, const natsMsg *m) {
-  const char *key = natsMsg_GetSubject(m) + r->key_offset;
+static void take_message(eco_kv_reader *r, const kv_feed *feed, natsMsg *m) {
+  const char *key = kv_feed_key(feed, m);
   if (strcmp(key, KIT_GENERATION_KEY) == 0) {
     r->generation_seen = true;
     return;
@@ -128,8 +124,7 @@ static void take_message(eco_kv_reader *r, const natsMsg *m) {
     return;
   }
   k->seen_in = r->round;
-  const char *operation = NULL;  // set for deletes and purges alone
-  if (natsMsgHeader_Get((natsMsg *)m, "KV-Operation", &operation) == NATS_OK) {
+  if (kv_feed_is_delete(m)) {
     tell_gone(r, k);
   } else {
     take_value(r, k, (const uint8_t *)natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m));
@@ -140,57 +135,23 @@ static bool reader_stopping(const eco_kv_reader *r) {
   return atomic_load(&r->closing) || eco_service_stopping(r->svc);
 }
 
-// Subscribes to the bucket's stream. *empty: there is nothing to wait for before updates.
-static natsStatus feed_open(eco_kv_reader *r, natsSubscription **feed, bool *empty) {
-  char stream[KIT_NAME_MAX];
-  char subject[KIT_NAME_MAX];
-  snprintf(stream, sizeof stream, "KV_%s", r->bucket);
-  r->key_offset = (size_t)snprintf(subject, sizeof subject, "$KV.%s.>", r->bucket) - 1;
-  jsStreamInfo *info = NULL;
-  natsStatus s = js_GetStreamInfo(&info, r->svc->js, stream, NULL, NULL);
-  if (s != NATS_OK) {
-    return s;
-  }
-  *empty = info->State.Msgs == 0;
-  jsStreamInfo_Destroy(info);
-  jsSubOptions options;
-  jsSubOptions_Init(&options);
-  options.Stream = stream;
-  options.ManualAck = true;
-  options.Config.DeliverPolicy = js_DeliverLastPerSubject;
-  options.Config.AckPolicy = js_AckNone;
-  options.Config.Heartbeat = READER_HEARTBEAT_NS;  // flow control asks for it
-  options.Config.FlowControl = true;
-  return js_SubscribeSync(feed, r->svc->js, subject, NULL, &options, NULL);
-}
-
-static bool is_last_pending(natsMsg *m) {
-  jsMsgMetaData *meta = NULL;
-  if (natsMsg_GetMetaData(&meta, m) != NATS_OK) {
-    return false;
-  }
-  bool last = meta->NumPending == 0;
-  jsMsgMetaData_Destroy(meta);
-  return last;
-}
-
 // The present content. False: the read broke off and tells nothing about absence.
-static bool read_all(eco_kv_reader *r, natsSubscription *feed, bool empty) {
+static bool read_all(eco_kv_reader *r, const kv_feed *feed) {
   r->round++;
   r->generation_seen = false;
-  bool done = empty;
+  bool done = feed->empty;
   int64_t until = eco_boottime_ms() + READER_INIT_TIMEOUT_MS;
   while (!done && !reader_stopping(r) && eco_boottime_ms() < until) {
     natsMsg *m = NULL;
-    natsStatus s = natsSubscription_NextMsg(&m, feed, READER_SLICE_MS);
+    natsStatus s = natsSubscription_NextMsg(&m, feed->sub, READER_SLICE_MS);
     if (s == NATS_TIMEOUT) {
       continue;
     }
     if (s != NATS_OK) {
       return false;
     }
-    take_message(r, m);
-    done = is_last_pending(m);
+    take_message(r, feed, m);
+    done = kv_feed_is_last(m);
     natsMsg_Destroy(m);
     until = eco_boottime_ms() + READER_INIT_TIMEOUT_MS;
   }
@@ -209,36 +170,35 @@ static void drop_absent(eco_kv_reader *r) {
 }
 
 // Follows updates until the next full read is due or something broke.
-static void follow(eco_kv_reader *r, natsSubscription *feed, unsigned reconnects) {
+static void follow(eco_kv_reader *r, const kv_feed *feed, unsigned reconnects) {
   int64_t until = eco_boottime_ms() + READER_REREAD_MS;
   while (!reader_stopping(r) && eco_boottime_ms() < until && atomic_load(&r->svc->reconnects) == reconnects) {
     natsMsg *m = NULL;
-    natsStatus s = natsSubscription_NextMsg(&m, feed, READER_SLICE_MS);
+    natsStatus s = natsSubscription_NextMsg(&m, feed->sub, READER_SLICE_MS);
     if (s == NATS_TIMEOUT) {
       continue;
     }
     if (s != NATS_OK) {
       return;
     }
-    take_message(r, m);
+    take_message(r, feed, m);
     natsMsg_Destroy(m);
   }
 }
 
 // One full read and what follows it. False: not even the read worked.
 static bool reader_turn(eco_kv_reader *r) {
-  natsSubscription *feed = NULL;
-  bool empty = false;
+  kv_feed feed;
   unsigned reconnects = atomic_load(&r->svc->reconnects);
-  bool good = feed_open(r, &feed, &empty) == NATS_OK && read_all(r, feed, empty);
+  bool good = kv_feed_open(r->svc, r->bucket, &feed) == NATS_OK && read_all(r, &feed);
   if (good) {
     drop_absent(r);
     if (r->fns.synced != NULL) {
       r->fns.synced(r->arg);
     }
-    follow(r, feed, reconnects);
+    follow(r, &feed, reconnects);
   }
-  natsSubscription_Destroy(feed);  // deletes its consumer
+  kv_feed_close(&feed);
   return good;
 }
 

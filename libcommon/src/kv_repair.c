@@ -8,6 +8,7 @@
 #include "ecolink/crash.h"
 #include "ecolink/log.h"
 #include "kit.h"
+#include "kv_feed.h"
 
 enum { REPAIR_READ_TIMEOUT_MS = 10000 };
 static const int64_t TOMBSTONE_KEEP_US = 600 * ECO_US_PER_S;
@@ -64,7 +65,7 @@ typedef struct stray {
 typedef struct bucket_view {
   stray *strays;
   size_t count, cap;
-  int64_t generation;
+  bool generation;  // the bucket has been whole once
 } bucket_view;
 
 static void view_add(eco_arena *arena, bucket_view *v, stray s) {
@@ -80,21 +81,24 @@ static void view_add(eco_arena *arena, bucket_view *v, stray s) {
   v->strays[v->count++] = s;
 }
 
-static void judge_entry(eco_arena *arena, kvEntry *e, eco_kv_sink *sink, bucket_view *view) {
-  const char *key = kvEntry_Key(e);
-  if (strcmp(key, KIT_GENERATION_KEY) == 0) {
-    view->generation = (int64_t)kvEntry_Revision(e);
+static void judge_entry(eco_arena *arena, const kv_feed *feed, natsMsg *m, eco_kv_sink *sink, bucket_view *view) {
+  const char *key = kv_feed_key(feed, m);
+  if (kv_feed_is_delete(m)) {
     return;
   }
-  Ecolink__V1__KvEntry *entry =
-      ecolink__v1__kv_entry__unpack(eco_arena_pb(arena), (size_t)kvEntry_ValueLen(e), kvEntry_Value(e));
+  if (strcmp(key, KIT_GENERATION_KEY) == 0) {
+    view->generation = true;
+    return;
+  }
+  Ecolink__V1__KvEntry *entry = ecolink__v1__kv_entry__unpack(eco_arena_pb(arena), (size_t)natsMsg_GetDataLength(m),
+                                                              (const uint8_t *)natsMsg_GetData(m));
   wanted_entry *w = find(sink, key);
   if (w != NULL) {
     w->present = entry != NULL && entry->version >= w->version && !entry->deleted;
     return;
   }
   bool tombstone = entry != NULL && entry->deleted;
-  bool old = eco_wall_us() - kvEntry_Created(e) / 1000 > TOMBSTONE_KEEP_US;
+  bool old = eco_wall_us() - kv_feed_stored_us(m) > TOMBSTONE_KEEP_US;
   if (!tombstone || old) {
     view_add(
         arena, view,
@@ -102,22 +106,21 @@ static void judge_entry(eco_arena *arena, kvEntry *e, eco_kv_sink *sink, bucket_
   }
 }
 
-static eco_status read_bucket(eco_arena *arena, kvStore *kv, eco_kv_sink *sink, bucket_view *view) {
-  kvWatcher *watcher = NULL;
-  kvWatchOptions opts;
-  kvWatchOptions_Init(&opts);
-  opts.IgnoreDeletes = true;
-  natsStatus s = kvStore_WatchAll(&watcher, kv, &opts);
-  while (s == NATS_OK) {
-    kvEntry *e = NULL;
-    s = kvWatcher_Next(&e, watcher, REPAIR_READ_TIMEOUT_MS);
-    if (s != NATS_OK || e == NULL) {
-      break;  // NULL: the present content has been told
+static eco_status read_bucket(eco_service *svc, eco_arena *arena, const char *bucket, eco_kv_sink *sink,
+                              bucket_view *view) {
+  kv_feed feed;
+  natsStatus s = kv_feed_open(svc, bucket, &feed);
+  bool done = feed.empty;
+  while (s == NATS_OK && !done) {
+    natsMsg *m = NULL;
+    s = natsSubscription_NextMsg(&m, feed.sub, REPAIR_READ_TIMEOUT_MS);
+    if (s == NATS_OK) {
+      judge_entry(arena, &feed, m, sink, view);
+      done = kv_feed_is_last(m);
+      natsMsg_Destroy(m);
     }
-    judge_entry(arena, e, sink, view);
-    kvEntry_Destroy(e);
   }
-  kvWatcher_Destroy(watcher);
+  kv_feed_close(&feed);
   return s == NATS_OK ? eco_success() : kit_nats_error(s, "read bucket");
 }
 
@@ -161,7 +164,7 @@ static eco_status apply_repairs(eco_service *svc, eco_arena *arena, kvStore *kv,
     eco_log(ECO_LOG_INFO, "bucket repaired", ECO_F_STR("bucket", bucket), ECO_F_I64("put", put),
             ECO_F_I64("removed", view->count));
   }
-  if (bump || put > 0 || view->generation == 0) {
+  if (bump || put > 0 || !view->generation) {
     ECO_CRASH_POINT("kit.kv_repair.before_generation");
     ECO_TRY(put_entry(svc, arena, bucket, KIT_GENERATION_KEY, eco_wall_us(), NULL));
   }
@@ -182,12 +185,12 @@ static eco_status wanted_entries(eco_service *svc, eco_arena *arena, const eco_k
 
 static eco_status repair_bucket(eco_service *svc, eco_arena *arena, const eco_kv_def *def, bool bump) {
   eco_kv_sink sink = {.arena = arena};
-  bucket_view view = {.generation = 0};
+  bucket_view view = {.generation = false};
   kvStore *kv = NULL;
   ECO_TRY(kit_kv_open(svc, def->bucket, true, &kv));
   eco_status st = wanted_entries(svc, arena, def, &sink);
   if (eco_ok(st)) {
-    st = read_bucket(arena, kv, &sink, &view);
+    st = read_bucket(svc, arena, def->bucket, &sink, &view);
   }
   if (eco_ok(st)) {
     st = apply_repairs(svc, arena, kv, def->bucket, &sink, &view, bump);
