@@ -113,7 +113,8 @@ eco_status kit_rpc_server_start(eco_service *svc) {
   if (ns != NATS_OK) {
     return kit_nats_error(ns, "subscribe to requests");
   }
-  // Readiness follows: the server must know of the subscription by then. Without a connection the library subscribes later.
+  // Readiness follows: the server must know of the subscription by then. Without a connection the library subscribes
+  // later.
   (void)natsConnection_FlushTimeout(svc->nc, 1000);
   s->worker_count = (int)svc->set.workers;
   for (int i = 0; i < s->worker_count; i++) {

@@ -1,8 +1,9 @@
 // What runs replicas: the interface that the `process` driver implements and the Kubernetes driver will implement next.
 //
-// A driver is level-triggered: the reconciler says again and again what should exist (apply) and what should not (remove), and
-// asks what does (observe). Every call is idempotent; a driver holds no truth that a restart of the scheduler could lose. One
-// driver serves one or more regions; calls for different regions may come from different threads at once.
+// A driver is level-triggered: the reconciler says again and again what should exist (apply) and what should not
+// (remove), and asks what does (observe). Every call is idempotent; a driver holds no truth that a restart of the
+// scheduler could lose. One driver serves one or more regions; calls for different regions may come from different
+// threads at once.
 #ifndef SCHEDULER_DRIVER_H
 #define SCHEDULER_DRIVER_H
 
@@ -32,19 +33,19 @@ typedef struct replica_spec {
   const char *engine;       // preset, or "" with image/command
   const char *image;
   const char *const *command;  // NULL-terminated; empty: the preset's
-  // NULL-terminated and complete: for a preset its own come first (host, port, served model), then the launch's. A driver adds
-  // none; it replaces {host}, {port} and {model}.
+  // NULL-terminated and complete: for a preset its own come first (host, port, served model), then the launch's. A
+  // driver adds none; it replaces {host}, {port} and {model}.
   const char *const *args;
   const driver_name_value *env;  // ends with name NULL; secret env included
   const char *health_path;
   int port;  // wanted container port; the process driver chooses a free one and tells it by ECOLINK_PORT / {port}
   const char *gpu_type;
   int gpu_count;
-  const char *model_repo;      // Hugging Face source, "" otherwise
+  const char *model_repo;  // Hugging Face source, "" otherwise
   const char *model_revision;
-  const char *model_path;      // shared filesystem source, "" otherwise
-  const char *hf_token;        // "" when there is none
-  int shared_memory_mb;        // 0: the driver's default
+  const char *model_path;  // shared filesystem source, "" otherwise
+  const char *hf_token;    // "" when there is none
+  int shared_memory_mb;    // 0: the driver's default
   int drain_s;
 } replica_spec;
 
@@ -68,7 +69,8 @@ typedef struct replica_observation {
   int port;
   int restarts;
   int64_t exits_us[REPLICA_EXITS_KEPT];  // latest exits, newest first, business time; 0: none
-  char detail[REPLICA_DETAIL_MAX];  // words a user understands: "pulling image", "exited with status 1, restarting in 4 s"
+  char detail[REPLICA_DETAIL_MAX];  // words a user understands: "pulling image", "exited with status 1, restarting in 4
+                                    // s"
 } replica_observation;
 
 typedef void (*replica_observe_fn)(void *arg, const replica_observation *seen);
@@ -84,8 +86,8 @@ typedef struct driver_ops {
   eco_status (*remove)(driver *d, const char *region, int64_t instance_id, int replica_id, int drain_s);
   // Tells everything of ours that exists in the region. A failure means "unknown", never "nothing".
   eco_status (*observe)(driver *d, const char *region, replica_observe_fn fn, void *arg);
-  // Lines from `offset` on (at most max_lines); offset -1: the last max_lines. *next_offset for the following call. Kept after
-  // the replica's end until forget.
+  // Lines from `offset` on (at most max_lines); offset -1: the last max_lines. *next_offset for the following call.
+  // Kept after the replica's end until forget.
   eco_status (*logs)(driver *d, const char *region, int64_t instance_id, int replica_id, int64_t offset, int max_lines,
                      replica_log_fn fn, void *arg, int64_t *next_offset);
   // Drops logs and directories of a replica that ended.
@@ -99,13 +101,13 @@ struct driver {
 
 // ---- the process driver ----
 typedef struct process_driver_options {
-  const char *state_dir;       // pid files, adoption records, logs, private directories
-  const char *run_dir;         // <instance>-<replica>.pid always names the live process
-  const char *bind_host;       // "127.0.0.1"
+  const char *state_dir;  // pid files, adoption records, logs, private directories
+  const char *run_dir;    // <instance>-<replica>.pid always names the live process
+  const char *bind_host;  // "127.0.0.1"
   bool allow_commands;
   const char *simulator_path;  // presets: "" when not installed
   const char *llama_cpp_path;
-  const char *run_as_user;     // unprivileged user when we are root; "" keeps ours
+  const char *run_as_user;  // unprivileged user when we are root; "" keeps ours
 } process_driver_options;
 ECO_CHECKED eco_status process_driver_open(const process_driver_options *options, driver **out);
 

@@ -15,7 +15,7 @@ typedef struct ready_target {
   const char *served_name;  // NULL: health alone; otherwise GET /v1/models must name it
   // out
   bool ready;
-  bool unknown;  // it could not be asked, for want of something on our side: neither Ready nor not
+  bool unknown;                   // it could not be asked, for want of something on our side: neither Ready nor not
   char detail[SCHED_DETAIL_MAX];  // why not, for people
 } ready_target;
 

@@ -41,8 +41,8 @@ enum {
   SCHED_OBSERVED_MAX = 65536,  // objects in one region
   SCHED_PRUNE_MIN = 5,         // a pass that would delete more orphans than max(5, 10 %) deletes none
   SCHED_METER_QUERIES_MAX = 100,
-  SCHED_METER_INTERVALS_MAX = 8192,             // read at a time for one instance: a flapping replica has tens of thousands
-  SCHED_METER_REPLY_BYTES_MAX = 384 * 1024,     // RPC replies end at 512 KiB
+  SCHED_METER_INTERVALS_MAX = 8192,  // read at a time for one instance: a flapping replica has tens of thousands
+  SCHED_METER_REPLY_BYTES_MAX = 384 * 1024,  // RPC replies end at 512 KiB
   SCHED_LOG_LINES_DEFAULT = 100,
   SCHED_LOG_LINES_MAX = 1000,
   SCHED_LOG_LINE_BYTES_MAX = 4096,

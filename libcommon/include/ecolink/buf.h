@@ -1,7 +1,7 @@
 // A growable byte buffer that is created with its maximum, so that no input grows memory without bound.
 //
-//   eco_buf b; eco_buf_init(&b, MAX); ... eco_buf_append(...) == false means "would pass the maximum": nothing was added.
-//   data[0 .. len) is valid; data[len] is always a NUL once something was appended.
+//   eco_buf b; eco_buf_init(&b, MAX); ... eco_buf_append(...) == false means "would pass the maximum": nothing was
+//   added. data[0 .. len) is valid; data[len] is always a NUL once something was appended.
 #ifndef ECOLINK_BUF_H
 #define ECOLINK_BUF_H
 

@@ -1,4 +1,5 @@
-// NATS beneath the kit, for the gateway: asynchronous RPC and KV readers. Control-plane handlers do not need this header.
+// NATS beneath the kit, for the gateway: asynchronous RPC and KV readers. Control-plane handlers do not need this
+// header.
 #ifndef ECOLINK_BUS_H
 #define ECOLINK_BUS_H
 
@@ -9,7 +10,8 @@
 #include "ecolink/service.h"
 
 // ---- asynchronous RPC ----
-// Called once per call, on a kit thread: reply is the packed response message (borrowed during the call), or st a failure.
+// Called once per call, on a kit thread: reply is the packed response message (borrowed during the call), or st a
+// failure.
 typedef void (*eco_rpc_done_fn)(void *arg, eco_status st, const uint8_t *reply, size_t reply_len);
 // Packs nothing and blocks on nothing: `request` is the packed request message, copied. `context` is packed at once.
 // timeout_ms also becomes the absolute deadline. Failures to send come through done as well.
@@ -17,9 +19,10 @@ void eco_rpc_call_async(eco_service *svc, const char *method, const Ecolink__V1_
                         const uint8_t *request, size_t request_len, int timeout_ms, eco_rpc_done_fn done, void *arg);
 
 // ---- KV reader ----
-// Keeps a bucket in step: watch, plus a full re-read at reconnect, on any watch error and every 30 s. Callbacks run on one
-// kit thread per reader. `put` is called with rising versions per key only; `gone` for deletes and, when the bucket's
-// _generation is present, for keys that a full re-read no longer found. A lost or empty bucket removes nothing.
+// Keeps a bucket in step: watch, plus a full re-read at reconnect, on any watch error and every 30 s. Callbacks run on
+// one kit thread per reader. `put` is called with rising versions per key only; `gone` for deletes and, when the
+// bucket's _generation is present, for keys that a full re-read no longer found. A lost or empty bucket removes
+// nothing.
 typedef struct eco_kv_reader eco_kv_reader;
 typedef struct eco_kv_reader_fns {
   void (*put)(void *arg, const char *key, int64_t version, const uint8_t *value, size_t len);

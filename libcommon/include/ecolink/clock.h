@@ -1,8 +1,8 @@
 // The three clocks. Business time may be shifted in test builds; leases, timeouts and back-off never use it.
 //
 // In builds with ECO_TEST_BUILD, business time is shifted by the signed number of seconds in the file that
-// ECOLINK_CLOCK_OFFSET_FILE names (re-read when its mtime changes, looked at no more than every 20 ms); release builds lack
-// the code. Any thread.
+// ECOLINK_CLOCK_OFFSET_FILE names (re-read when its mtime changes, looked at no more than every 20 ms); release builds
+// lack the code. Any thread.
 #ifndef ECOLINK_CLOCK_H
 #define ECOLINK_CLOCK_H
 

@@ -1,6 +1,7 @@
 // Configuration by environment, as a table. Each service owns the prefix ECOLINK_<SERVICE>_.
 //
-// An unknown name under the own prefix is refused with the nearest match (Kubernetes' injected *_SERVICE_HOST, *_PORT and
+// An unknown name under the own prefix is refused with the nearest match (Kubernetes' injected *_SERVICE_HOST, *_PORT
+// and
 // *_PORT_* of a Service that bears our name are let pass). Every secret has a `<NAME>_FILE` form. Loaded once, before
 // threads; read-only afterwards.
 #ifndef ECOLINK_CONFIG_H
@@ -29,7 +30,8 @@ typedef struct eco_setting {
   int64_t min, max;      // ECO_SET_I64
   const char *choices;   // ECO_SET_CHOICE
 } eco_setting;
-#define ECO_SETTING_END {.name = NULL}
+#define ECO_SETTING_END \
+  { .name = NULL }
 
 // Reads `environ` for ECOLINK_<SERVICE>_*; tables ends with NULL. Strings live until exit. Errors name the variable.
 ECO_CHECKED eco_status eco_config_load(const char *service, const eco_setting *const *tables);

@@ -12,10 +12,10 @@ void eco_crash_reached(const char *name);
 void eco_crash_points_each(void (*fn)(const char *name, void *arg), void *arg);
 
 #ifdef ECO_TEST_BUILD
-#define ECO_CRASH_POINT(name)                                                                                          \
-  do {                                                                                                                 \
-    static const char *const eco_crash_name_ __attribute__((used, section("eco_crash_points"))) = (name);              \
-    eco_crash_reached(eco_crash_name_);                                                                                \
+#define ECO_CRASH_POINT(name)                                                                             \
+  do {                                                                                                    \
+    static const char *const eco_crash_name_ __attribute__((used, section("eco_crash_points"))) = (name); \
+    eco_crash_reached(eco_crash_name_);                                                                   \
   } while (0)
 #else
 #define ECO_CRASH_POINT(name) ((void)0)

@@ -6,9 +6,10 @@
 //   ... eco_row_str(rows, 0, 0) ...
 //   eco_tx_commit(tx) or eco_tx_rollback(tx)          (each ends the tx: do not touch it again)
 //
-// Rows belong to their transaction and are valid until it ends: copy what must outlive it. The pool is for any thread, a
-// transaction for one at a time. Errors: lost connection, serialization failure, deadlock, full disk, shutdown, timeouts ->
-// CONTROL_PLANE_UNAVAILABLE (transient); anything else INTERNAL. A unique violation is told by eco_tx_violated().
+// Rows belong to their transaction and are valid until it ends: copy what must outlive it. The pool is for any thread,
+// a transaction for one at a time. Errors: lost connection, serialization failure, deadlock, full disk, shutdown,
+// timeouts -> CONTROL_PLANE_UNAVAILABLE (transient); anything else INTERNAL. A unique violation is told by
+// eco_tx_violated().
 #ifndef ECOLINK_DB_H
 #define ECOLINK_DB_H
 
@@ -30,29 +31,42 @@ typedef struct eco_param {
   size_t len;
 } eco_param;
 
-static inline eco_param eco_p_null(void) { return (eco_param){.kind = ECO_P_NULL}; }
-static inline eco_param eco_p_i64(int64_t v) { return (eco_param){.kind = ECO_P_I64, .i64 = v}; }
-static inline eco_param eco_p_bool(bool v) { return (eco_param){.kind = ECO_P_BOOL, .i64 = v}; }
+static inline eco_param eco_p_null(void) {
+  return (eco_param){.kind = ECO_P_NULL};
+}
+static inline eco_param eco_p_i64(int64_t v) {
+  return (eco_param){.kind = ECO_P_I64, .i64 = v};
+}
+static inline eco_param eco_p_bool(bool v) {
+  return (eco_param){.kind = ECO_P_BOOL, .i64 = v};
+}
 // NULL gives SQL NULL; the string is borrowed during the call.
-static inline eco_param eco_p_str(const char *s) { return (eco_param){.kind = s ? ECO_P_STR : ECO_P_NULL, .ptr = s}; }
-static inline eco_param eco_p_bytes(const void *p, size_t n) { return (eco_param){.kind = ECO_P_BYTES, .ptr = p, .len = n}; }
+static inline eco_param eco_p_str(const char *s) {
+  return (eco_param){.kind = s ? ECO_P_STR : ECO_P_NULL, .ptr = s};
+}
+static inline eco_param eco_p_bytes(const void *p, size_t n) {
+  return (eco_param){.kind = ECO_P_BYTES, .ptr = p, .len = n};
+}
 // NULL when the id is 0 or the time unset.
-static inline eco_param eco_p_i64_or_null(int64_t v) { return v ? eco_p_i64(v) : eco_p_null(); }
+static inline eco_param eco_p_i64_or_null(int64_t v) {
+  return v ? eco_p_i64(v) : eco_p_null();
+}
 
-#define ECO_PARAMS(...)                                                                                                \
-  (const eco_param[]){__VA_ARGS__}, sizeof((const eco_param[]){__VA_ARGS__}) / sizeof(eco_param)
+#define ECO_PARAMS(...) (const eco_param[]){__VA_ARGS__}, sizeof((const eco_param[]){__VA_ARGS__}) / sizeof(eco_param)
 #define ECO_NO_PARAMS NULL, 0
 
-// `url` is a libpq connection string; `schema` becomes the search_path; at most `max_connections` are open, a caller waits
-// up to wait_ms for one. Does not connect yet.
+// `url` is a libpq connection string; `schema` becomes the search_path; at most `max_connections` are open, a caller
+// waits up to wait_ms for one. Does not connect yet.
 ECO_CHECKED eco_status eco_db_open(const char *url, const char *schema, int max_connections, int wait_ms, eco_db **out);
 void eco_db_close(eco_db *db);  // all transactions must have ended
 bool eco_db_ready(eco_db *db);  // SELECT 1 within a second
 
 ECO_CHECKED eco_status eco_tx_begin(eco_db *db, eco_tx **out);
-ECO_CHECKED eco_status eco_tx_commit(eco_tx *tx);  // on failure the transaction is gone as well: it may or may not have committed
-void eco_tx_rollback(eco_tx *tx);                  // NULL is fine
-// `rows` may be NULL when they are of no interest. SQL types: text, bigint/int, bool, bytea come and go by the constructors.
+ECO_CHECKED eco_status
+eco_tx_commit(eco_tx *tx);         // on failure the transaction is gone as well: it may or may not have committed
+void eco_tx_rollback(eco_tx *tx);  // NULL is fine
+// `rows` may be NULL when they are of no interest. SQL types: text, bigint/int, bool, bytea come and go by the
+// constructors.
 ECO_CHECKED eco_status eco_tx_exec(eco_tx *tx, const char *sql, eco_rows **rows, const eco_param *params, size_t n);
 // As eco_tx_exec, but an integrity violation leaves the transaction usable (savepoint) and is told by eco_tx_violated.
 ECO_CHECKED eco_status eco_tx_try(eco_tx *tx, const char *sql, eco_rows **rows, const eco_param *params, size_t n);
@@ -73,7 +87,8 @@ typedef struct eco_migration {
   const char *name;  // "0001_init"
   const char *sql;
 } eco_migration;
-// Connects as the schema's owner with `url` and applies what is missing; the kit's own tables first. Ends with name NULL.
+// Connects as the schema's owner with `url` and applies what is missing; the kit's own tables first. Ends with name
+// NULL.
 ECO_CHECKED eco_status eco_db_migrate(const char *url, const char *schema, const eco_migration *migrations);
 
 #endif

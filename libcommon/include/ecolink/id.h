@@ -7,9 +7,9 @@
 #include <stdint.h>
 
 enum {
-  ECO_ID_MAX = 40,             // prefix up to 8 + '_' + 26 + NUL
-  ECO_API_KEY_LEN = 4 + 52,    // "eco_" + 256 bits in Crockford base32
-  ECO_API_KEY_PREFIX_LEN = 12, // what is kept readable: "eco_" and 8 characters
+  ECO_ID_MAX = 40,              // prefix up to 8 + '_' + 26 + NUL
+  ECO_API_KEY_LEN = 4 + 52,     // "eco_" + 256 bits in Crockford base32
+  ECO_API_KEY_PREFIX_LEN = 12,  // what is kept readable: "eco_" and 8 characters
   ECO_SHA256_HEX_LEN = 64,
 };
 

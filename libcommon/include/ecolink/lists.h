@@ -1,5 +1,5 @@
-// What every list answers alike: limits, cursors that are a position, and the small messages lists and states are made of.
-// Pure; any thread. Messages are in the arena.
+// What every list answers alike: limits, cursors that are a position, and the small messages lists and states are made
+// of. Pure; any thread. Messages are in the arena.
 #ifndef ECOLINK_LISTS_H
 #define ECOLINK_LISTS_H
 

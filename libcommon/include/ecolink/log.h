@@ -2,8 +2,8 @@
 //
 //   eco_log(ECO_LOG_INFO, "launch accepted", ECO_F_I64("instance", id), ECO_F_STR("account", acc));
 //
-// Secrets are redacted by type: ECO_F_SECRET never prints its value, and no other constructor takes a secret. Request and
-// trace id of the message being handled are thread-local and added to each line. Any thread; one write(2) a line.
+// Secrets are redacted by type: ECO_F_SECRET never prints its value, and no other constructor takes a secret. Request
+// and trace id of the message being handled are thread-local and added to each line. Any thread; one write(2) a line.
 #ifndef ECOLINK_LOG_H
 #define ECOLINK_LOG_H
 
@@ -33,7 +33,7 @@ typedef struct eco_field {
 
 void eco_log_init(const char *service, eco_log_format format, eco_log_level min_level);
 void eco_log_fields(eco_log_level level, const char *message, const eco_field *fields);  // ends with kind END
-#define eco_log(level, message, ...)                                                                                   \
+#define eco_log(level, message, ...) \
   eco_log_fields((level), (message), (const eco_field[]){__VA_ARGS__ __VA_OPT__(, ){.kind = ECO_FIELD_END}})
 
 // Thread-local context; the strings are copied (64 bytes each). NULL clears.

@@ -11,13 +11,14 @@
 
 typedef struct eco_metric eco_metric;
 
-// `labels` is NULL or the inside of the braces, e.g. `method="Launch",code="ok"`. The same (name, labels) returns the same metric.
+// `labels` is NULL or the inside of the braces, e.g. `method="Launch",code="ok"`. The same (name, labels) returns the
+// same metric.
 eco_metric *eco_counter(const char *name, const char *help, const char *labels);
 eco_metric *eco_gauge(const char *name, const char *help, const char *labels);
 // Bounds in the metric's unit, ascending, ends with 0; at most 20. They are copied.
 eco_metric *eco_histogram(const char *name, const char *help, const char *labels, const double *bounds);
-void eco_metric_add(eco_metric *m, int64_t n);   // counters and gauges
-void eco_metric_set(eco_metric *m, int64_t v);   // gauges
+void eco_metric_add(eco_metric *m, int64_t n);     // counters and gauges
+void eco_metric_set(eco_metric *m, int64_t v);     // gauges
 void eco_metric_observe(eco_metric *m, double v);  // histograms
 int64_t eco_metric_value(const eco_metric *m);
 bool eco_metrics_write(eco_buf *out);  // false: the buffer's maximum was reached

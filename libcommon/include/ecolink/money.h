@@ -16,7 +16,8 @@ bool eco_money_mul(int64_t a, int64_t b, int64_t *out) __attribute__((warn_unuse
 // round half up of seconds x rate_micros_per_hour x gpu_count / 3600, in one 128-bit division. All arguments >= 0.
 bool eco_money_charge(int64_t seconds, int64_t rate_micros_per_hour, int64_t gpu_count, int64_t *out)
     __attribute__((warn_unused_result));
-// Decimal dollars, at least two fraction digits, no trailing zeros beyond: 76800000 -> "76.80", 1 -> "0.000001", -5 -> "-0.000005".
+// Decimal dollars, at least two fraction digits, no trailing zeros beyond: 76800000 -> "76.80", 1 -> "0.000001", -5 ->
+// "-0.000005".
 void eco_money_format(int64_t micros, char out[ECO_MONEY_TEXT_MAX]);
 // Exact inverse for up to 6 fraction digits and an optional sign; false for anything else (no exponent, no blanks).
 bool eco_money_parse(const char *s, int64_t *micros_out) __attribute__((warn_unused_result));

@@ -1,7 +1,7 @@
 // The service kit's front door: a control-plane service is a table, and its main() hands the table to eco_service_main.
 //
-// The kit brings configuration, logs, the database pool, NATS, outbox relay, inbox, consumers, snapshots, RPC server and
-// client, leases, timers, KV publish and repair, dead letters, metrics, /healthz and /readyz, signals and drain.
+// The kit brings configuration, logs, the database pool, NATS, outbox relay, inbox, consumers, snapshots, RPC server
+// and client, leases, timers, KV publish and repair, dead letters, metrics, /healthz and /readyz, signals and drain.
 // Handlers are plain sequential functions on worker threads. No handler makes a call (RPC, HTTP, Kubernetes) inside a
 // transaction: intent commits, the call is made with a key derived from the intent, the outcome commits.
 #ifndef ECOLINK_SERVICE_H
@@ -38,7 +38,7 @@ typedef struct eco_ctx {
   const char *request_id;
   const char *trace_id;
   eco_caller caller;
-  int64_t deadline_ms;  // on eco_boottime_ms; 0: none
+  int64_t deadline_ms;     // on eco_boottime_ms; 0: none
   const char *idem_scope;  // "" when the call is not replayable
   const uint8_t *idem_hash;
   size_t idem_hash_len;
@@ -52,17 +52,17 @@ typedef enum eco_rpc_mode {
 } eco_rpc_mode;
 
 typedef enum eco_allow {  // who may call: checked by the kit before the handler
-  ECO_ALLOW_SERVICE = 1,    // another service (no caller role); kept from gateways by NATS permissions
+  ECO_ALLOW_SERVICE = 1,  // another service (no caller role); kept from gateways by NATS permissions
   ECO_ALLOW_OPERATOR = 2,
   ECO_ALLOW_OWNER = 4,
   ECO_ALLOW_MEMBER = 8,
   ECO_ALLOW_INFERENCE = 16,
-  ECO_ALLOW_PUBLIC = 32,    // no key at all
+  ECO_ALLOW_PUBLIC = 32,  // no key at all
   ECO_ALLOW_TEAM = ECO_ALLOW_OWNER | ECO_ALLOW_MEMBER,
 } eco_allow;
 
-// `request` is the unpacked message, `reply` an initialised message of the row's type whose fields the handler fills with
-// arena memory. On failure the reply is ignored.
+// `request` is the unpacked message, `reply` an initialised message of the row's type whose fields the handler fills
+// with arena memory. On failure the reply is ignored.
 typedef eco_status (*eco_rpc_fn)(eco_ctx *ctx, const void *request, void *reply);
 
 typedef struct eco_rpc_def {
@@ -121,17 +121,18 @@ typedef struct eco_service_def {
   const char *summary;  // one line for --help
   const eco_setting *settings;
   const eco_migration *migrations;  // NULL: the service has no database
-  const eco_rpc_def *rpcs;              // each table ends with a zeroed row; NULL: none
+  const eco_rpc_def *rpcs;          // each table ends with a zeroed row; NULL: none
   const eco_consumer_def *consumers;
   const eco_snapshot_def *snapshots;
   const eco_kv_def *kv;
   const eco_timer_def *timers;
-  const char *const *calls;     // "registry.AcquireModel": RPCs this service makes; NULL-terminated. NATS rights come from here
-  const char *const *publishes; // event subjects published beside the outbox's (gateway): "gateway.usage.recorded"
-  const char *const *reads_kv;  // buckets it watches
-  eco_status (*check)(void);               // after loading settings: refuse bad combinations; may be NULL
-  eco_status (*start)(eco_service *svc);   // after everything is connected or connecting; may be NULL
-  void (*stop)(eco_service *svc);          // on SIGTERM/SIGINT, before the kit closes; bounded by DRAIN_S; may be NULL
+  const char *const
+      *calls;  // "registry.AcquireModel": RPCs this service makes; NULL-terminated. NATS rights come from here
+  const char *const *publishes;  // event subjects published beside the outbox's (gateway): "gateway.usage.recorded"
+  const char *const *reads_kv;   // buckets it watches
+  eco_status (*check)(void);     // after loading settings: refuse bad combinations; may be NULL
+  eco_status (*start)(eco_service *svc);  // after everything is connected or connecting; may be NULL
+  void (*stop)(eco_service *svc);         // on SIGTERM/SIGINT, before the kit closes; bounded by DRAIN_S; may be NULL
   bool (*ready)(eco_service *svc, eco_buf *why);  // further readiness conditions; may be NULL
 } eco_service_def;
 
@@ -144,28 +145,33 @@ const char *eco_service_instance(const eco_service *svc);  // unique name of thi
 bool eco_service_stopping(const eco_service *svc);
 
 // ---- inside handlers: outbox ----
-// Both add a row in `tx`, published after its commit, in commit order per entity. The caller holds the entity's row lock.
-// type: "<entity>.<verb>", e.g. "model.created" -> subject ecolink.evt.<service>.model.created.
-ECO_CHECKED eco_status eco_event_publish(eco_ctx *ctx, eco_tx *tx, const char *type, const char *entity_id, int64_t version,
-                                         const ProtobufCMessage *state);
+// Both add a row in `tx`, published after its commit, in commit order per entity. The caller holds the entity's row
+// lock. type: "<entity>.<verb>", e.g. "model.created" -> subject ecolink.evt.<service>.model.created.
+ECO_CHECKED eco_status eco_event_publish(eco_ctx *ctx, eco_tx *tx, const char *type, const char *entity_id,
+                                         int64_t version, const ProtobufCMessage *state);
 // value NULL deletes the key.
 ECO_CHECKED eco_status eco_kv_publish(eco_ctx *ctx, eco_tx *tx, const char *bucket, const char *key, int64_t version,
                                       const ProtobufCMessage *value);
-// Puts at once, without the outbox: for observations that are worthless later (health). Version = wall clock in microseconds.
+// Puts at once, without the outbox: for observations that are worthless later (health). Version = wall clock in
+// microseconds.
 ECO_CHECKED eco_status eco_kv_put(eco_service *svc, const char *bucket, const char *key, const ProtobufCMessage *value);
-// Publishes an unversioned event straight to JetStream with the given event id (health, gateway: nothing in PostgreSQL).
-ECO_CHECKED eco_status eco_event_publish_direct(eco_service *svc, const char *type, const char *event_id, const char *entity_id,
-                                                const ProtobufCMessage *state);
+// Publishes an unversioned event straight to JetStream with the given event id (health, gateway: nothing in
+// PostgreSQL).
+ECO_CHECKED eco_status eco_event_publish_direct(eco_service *svc, const char *type, const char *event_id,
+                                                const char *entity_id, const ProtobufCMessage *state);
 
 // ---- inside handlers: idempotency for ECO_RPC_MANUAL ----
 // Inserts the `running` record in the saga's first transaction. `scope` may be stored with the intent for recovery.
 ECO_CHECKED eco_status eco_idem_begin(eco_ctx *ctx, eco_tx *tx);
-// Stores the final answer in the saga's last transaction (secrets stripped). Transient failures remove the record instead.
-ECO_CHECKED eco_status eco_idem_finish(eco_tx *tx, const char *scope, eco_status outcome, const ProtobufCMessage *reply);
+// Stores the final answer in the saga's last transaction (secrets stripped). Transient failures remove the record
+// instead.
+ECO_CHECKED eco_status eco_idem_finish(eco_tx *tx, const char *scope, eco_status outcome,
+                                       const ProtobufCMessage *reply);
 
 // ---- RPC client: blocking, from worker or timer threads, never inside a transaction ----
-// method: "registry.AcquireModel". The reply is unpacked into the arena. `ctx` gives request and trace id. No responders or
-// no answer in time: CONTROL_PLANE_UNAVAILABLE. A failure answered by the server comes back as its own status.
+// method: "registry.AcquireModel". The reply is unpacked into the arena. `ctx` gives request and trace id. No
+// responders or no answer in time: CONTROL_PLANE_UNAVAILABLE. A failure answered by the server comes back as its own
+// status.
 ECO_CHECKED eco_status eco_rpc_call(eco_ctx *ctx, const char *method, const ProtobufCMessage *request,
                                     const ProtobufCMessageDescriptor *reply_type, int timeout_ms, void *reply_out_ptr);
 
@@ -173,11 +179,12 @@ ECO_CHECKED eco_status eco_rpc_call(eco_ctx *ctx, const char *method, const Prot
 // True while this process holds `name`; asks for it when it does not, renews in the background from then on. The epoch
 // grows with each change of holder.
 bool eco_lease_held(eco_service *svc, const char *name, int64_t *epoch_out);
-// Fails with WRONG_STATE, before anything is written, when the epoch is no longer the lease's. Row-locks the lease FOR SHARE,
-// so that a new holder waits for this commit.
+// Fails with WRONG_STATE, before anything is written, when the epoch is no longer the lease's. Row-locks the lease FOR
+// SHARE, so that a new holder waits for this commit.
 ECO_CHECKED eco_status eco_lease_check(eco_tx *tx, const char *name, int64_t epoch);
 
-// A ctx of the caller's own, for threads of a service that are no handlers (a driver's, the probes'). The arena is fresh.
+// A ctx of the caller's own, for threads of a service that are no handlers (a driver's, the probes'). The arena is
+// fresh.
 eco_ctx *eco_ctx_new(eco_service *svc);
 void eco_ctx_free(eco_ctx *ctx);
 
