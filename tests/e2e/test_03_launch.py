@@ -1,4 +1,5 @@
 """Launching instances (product description, section 3)."""
+import shutil
 import uuid
 
 import pytest
@@ -73,7 +74,8 @@ def test_too_little_capacity_is_refused_with_what_was_short(tenants):
 
 def test_a_container_of_the_users_own_is_run(stack, tenant):
     """[D] 3: Fields: container image (vLLM, TGI, custom)"""
-    command = [str(stack.build / "bin/ecolink-simulator")]
+    # A copy: replicas run as a user who may not be allowed into the build tree.
+    command = [str(shutil.copy(stack.build / "bin/ecolink-simulator", stack.state / "own-container"))]
     instance = tenant.run(tenant.hf_model("own"), engine="", image="local/own", command=command,
                           args=["--host", "{host}", "--port", "{port}", "--model", "{model}"], env={"GREETING": "hi"})
     assert tenant.chat(instance["model"]).json()["model"]
