@@ -28,6 +28,7 @@ static names operations;  // "GET /models"
 static names queries;     // "GET /models limit"
 static names members;     // "Model.id"
 static names codes;       // "404 not_found"
+static names allowed;     // "GET /models owner"
 
 static void add(names *list, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void add(names *list, const char *fmt, ...) {
@@ -85,6 +86,16 @@ static void upper(const char *in, char *out, size_t size) {
   out[i] = '\0';
 }
 
+// x-ecolink-allow: [owner, member]
+static void read_allow(const char *method, const char *path, const char *line) {
+  const char *list = strstr(line, "x-ecolink-allow: [");
+  list = list == NULL ? "" : strchr(list, '[') + 1;
+  for (size_t n = strcspn(list, ",]"); n > 0; n = strcspn(list, ",]")) {
+    add(&allowed, "%s %s %.*s", method, path, (int)n, list);
+    list += n + strspn(list + n, ",] ");
+  }
+}
+
 static void read_path_line(const place *p, const char *line) {
   char method[16];
   char name[NAME_MAX_LEN];
@@ -92,6 +103,7 @@ static void read_path_line(const place *p, const char *line) {
   if (strspn(line, " ") == 4 && key_at(line, 4, name) && strcmp(name, "parameters") != 0) {
     add(&operations, "%s %s", method, p->level1);
   }
+  read_allow(method, p->level1, line);
   if (strstr(line, "- $ref: '#/components/parameters/Cursor'") != NULL) {
     add(&queries, "%s %s cursor", method, p->level1);
   }
@@ -227,6 +239,34 @@ static void test_every_query_parameter_is_documented_and_nothing_else(void **sta
   assert_within(&queries, &expected, "not taken by the row");
 }
 
+static void test_every_operation_names_the_keys_that_it_takes(void **state) {
+  (void)state;
+  static const struct {
+    unsigned bit;
+    const char *word;
+  } ROLES[] = {{ECO_ALLOW_OWNER, "owner"},
+               {ECO_ALLOW_MEMBER, "member"},
+               {ECO_ALLOW_INFERENCE, "inference"},
+               {ECO_ALLOW_OPERATOR, "operator"},
+               {ECO_ALLOW_PUBLIC, "none"}};
+  static names expected;
+  for (size_t i = 0; i < sizeof ROLES / sizeof ROLES[0]; i++) {
+    EACH_ROW(row) {
+      if (row->allow & ROLES[i].bit) {
+        add(&expected, "%s %s %s", row->method, row->path, ROLES[i].word);
+      }
+    }
+    // Models and containers are called with any key of their account, and with no other.
+    for (int k = 0; k < operations.count && (ROLES[i].bit & (ECO_ALLOW_TEAM | ECO_ALLOW_INFERENCE)); k++) {
+      if (is_data_plane(operations.at[k])) {
+        add(&expected, "%s %s", operations.at[k], ROLES[i].word);
+      }
+    }
+  }
+  assert_within(&expected, &allowed, "not in the document");
+  assert_within(&allowed, &expected, "not so in the table");
+}
+
 static void add_member(names *out, const ProtobufCMessageDescriptor *type, const ProtobufCFieldDescriptor *field,
                        bool input) {
   const char *schema = type->short_name;
@@ -328,6 +368,7 @@ int main(void) {
       cmocka_unit_test(test_every_row_is_documented_and_nothing_else),
       cmocka_unit_test(test_the_data_planes_routes_are_documented),
       cmocka_unit_test(test_every_query_parameter_is_documented_and_nothing_else),
+      cmocka_unit_test(test_every_operation_names_the_keys_that_it_takes),
       cmocka_unit_test(test_every_schema_has_exactly_its_messages_members),
       cmocka_unit_test(test_error_codes_are_those_of_the_table),
   };
