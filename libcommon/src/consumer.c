@@ -18,7 +18,9 @@ enum {
   CONSUMER_TRIES = 3,
   CONSUMER_BACKOFF_MIN_MS = 100,
   CONSUMER_BACKOFF_MAX_MS = 5000,
-  CONSUMER_ACK_WAIT_S = 5,    // early redelivery is harmless: inbox and versions absorb it
+  CONSUMER_ACK_WAIT_S = 5,  // early redelivery is harmless: inbox and versions absorb it
+  CONSUMER_CONFIG_MAX = 1024,
+  CONSUMER_API_MS = 5000,
   CONSUMER_CHECK_MS = 15000,  // is the durable consumer still there?
   SNAPSHOT_PERIOD_MS = 300000,
   SNAPSHOT_RETRY_MS = 1000,
@@ -39,18 +41,42 @@ struct kit_consumer {
   kit_consumer *next;
 };
 
+// The durable consumer, made or found as it is, by the API's subject that names the filter: rights on the bus end where
+// this consumer's events do. (libnats' own call names the consumer alone, whose filter could be anything.)
+static eco_status ensure_consumer(kit_consumer *c, const char *filter) {
+  char subject[2 * KIT_SUBJECT_MAX];
+  char config[CONSUMER_CONFIG_MAX];
+  snprintf(subject, sizeof subject, "$JS.API.CONSUMER.CREATE." KIT_STREAM ".%s.%s", c->name, filter);
+  int n = snprintf(config, sizeof config,
+                   "{\"stream_name\":\"" KIT_STREAM
+                   "\",\"config\":{\"name\":\"%s\",\"durable_name\":\"%s\","
+                   "\"filter_subject\":\"%s\",\"ack_policy\":\"explicit\",\"deliver_policy\":\"all\","
+                   "\"replay_policy\":\"instant\",\"ack_wait\":%lld,\"max_ack_pending\":%d}}",
+                   c->name, c->name, filter, CONSUMER_ACK_WAIT_S * 1000000000LL, 4 * CONSUMER_BATCH);
+  natsMsg *answer = NULL;
+  natsStatus s = natsConnection_Request(&answer, c->svc->nc, subject, config, n, CONSUMER_API_MS);
+  if (s != NATS_OK) {
+    return kit_nats_error(s, c->name);
+  }
+  const size_t len = (size_t)natsMsg_GetDataLength(answer);
+  const char *error = memmem(natsMsg_GetData(answer), len, "\"error\":", sizeof "\"error\":" - 1);
+  eco_status st = error == NULL ? eco_success()
+                                : eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "consumer %s: %.*s", c->name,
+                                            (int)(natsMsg_GetData(answer) + len - error), error);
+  natsMsg_Destroy(answer);
+  return st;
+}
+
 static eco_status subscribe(kit_consumer *c) {
   char subject[KIT_SUBJECT_MAX];
-  snprintf(subject, sizeof subject, "ecolink.evt.%s.%s.*", c->def->owner, c->def->entity);
+  snprintf(subject, sizeof subject, KIT_EVENTS_OF, c->def->owner, c->def->entity);
   ECO_TRY(kit_ensure_stream(c->svc));
+  ECO_TRY(ensure_consumer(c, subject));
   jsSubOptions opts;
   jsSubOptions_Init(&opts);
   opts.Stream = KIT_STREAM;
+  opts.Consumer = c->name;
   opts.ManualAck = true;
-  opts.Config.AckPolicy = js_AckExplicit;
-  opts.Config.DeliverPolicy = js_DeliverAll;
-  opts.Config.AckWait = CONSUMER_ACK_WAIT_S * 1000000000LL;
-  opts.Config.MaxAckPending = 4 * (int64_t)CONSUMER_BATCH;
   natsStatus s = js_PullSubscribe(&c->sub, c->svc->js, subject, c->name, NULL, &opts, NULL);
   return s == NATS_OK ? eco_success() : kit_nats_error(s, c->name);
 }

@@ -27,6 +27,7 @@ enum {
   KIT_KV_BUCKETS_MAX = 8,
 };
 #define KIT_STREAM "ECOLINK"
+#define KIT_EVENTS_OF "ecolink.evt.%s.%s.*"  // one owner's events of one entity
 #define KIT_RELAY_LEASE "relay"
 #define KIT_GENERATION_KEY "_generation"
 
@@ -42,6 +43,7 @@ typedef struct kit_settings {
   const char *log_level;
   int64_t workers;
   int64_t drain_s;
+  bool core_dumps;
   int64_t lease_ttl_ms;
   int64_t rpc_timeout_ms;
 } kit_settings;
@@ -152,5 +154,10 @@ void kit_timers_stop(eco_service *svc);
 
 // ---- permissions.c ----
 void kit_print_nats_permissions(const eco_service_def *def);
+
+// ---- handlers.c ----
+void kit_print_handlers(const eco_service_def *def);
+// The methods that every service has; ends with a zeroed row.
+extern const eco_rpc_def kit_rpcs[];
 
 #endif

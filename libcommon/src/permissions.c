@@ -35,9 +35,8 @@ static void bucket_rights(json_list *l, const char *bucket, bool owner) {
 static void consumer_rights(json_list *l, const eco_service_def *def, const eco_consumer_def *c) {
   char name[KIT_NAME_MAX];
   kit_consumer_name(def, c, name);
-  ITEM(l, "$JS.API.CONSUMER.CREATE." KIT_STREAM ".%s", name);
-  ITEM(l, "$JS.API.CONSUMER.CREATE." KIT_STREAM ".%s.>", name);
-  ITEM(l, "$JS.API.CONSUMER.DURABLE.CREATE." KIT_STREAM ".%s", name);
+  // The server holds the consumer's filter to the last part: no other events can be had through it.
+  ITEM(l, "$JS.API.CONSUMER.CREATE." KIT_STREAM ".%s." KIT_EVENTS_OF, name, c->owner, c->entity);
   ITEM(l, "$JS.API.CONSUMER.INFO." KIT_STREAM ".%s", name);
   ITEM(l, "$JS.API.CONSUMER.MSG.NEXT." KIT_STREAM ".%s", name);
   ITEM(l, "$JS.ACK." KIT_STREAM ".%s.>", name);
@@ -46,12 +45,21 @@ static void consumer_rights(json_list *l, const eco_service_def *def, const eco_
   }
 }
 
+// A service with a database publishes what its outbox holds; one without names its events.
+static void event_rights(json_list *l, const eco_service_def *def) {
+  if (def->migrations != NULL) {
+    ITEM(l, "ecolink.evt.%s.>", def->name);
+  }
+  for (const char *const *p = def->publishes; p != NULL && *p != NULL; p++) {
+    ITEM(l, "ecolink.evt.%s", *p);
+  }
+}
+
 static void publish_rights(const eco_service_def *def) {
   json_list l = {false};
-  ITEM(&l, "ecolink.evt.%s.>", def->name);
+  event_rights(&l, def);
   item(&l, "$JS.API.STREAM.INFO." KIT_STREAM);
   item(&l, "$JS.API.STREAM.CREATE." KIT_STREAM);
-  item(&l, "$JS.API.STREAM.NAMES");
   for (const char *const *call = def->calls; call != NULL && *call != NULL; call++) {
     ITEM(&l, "ecolink.rpc.%s", *call);
   }
@@ -72,8 +80,9 @@ void kit_print_nats_permissions(const eco_service_def *def) {
   printf("\n    ]\n  },\n  \"subscribe\": {\n    \"allow\": [");
   json_list l = {false};
   ITEM(&l, "_INBOX_%s.>", def->name);
-  if (def->rpcs != NULL || def->snapshots != NULL) {
+  const bool serves = def->rpcs != NULL || def->snapshots != NULL;
+  if (serves) {
     ITEM(&l, "ecolink.rpc.%s.*", def->name);
   }
-  printf("\n    ]\n  },\n  \"allow_responses\": true\n}\n");
+  printf("\n    ]\n  }%s\n}\n", serves ? ",\n  \"allow_responses\": true" : "");
 }

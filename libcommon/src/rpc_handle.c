@@ -10,7 +10,7 @@
 
 static const double LATENCY_BOUNDS[] = {0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 0};
 
-static const eco_rpc_def KIT_RPCS[] = {
+const eco_rpc_def kit_rpcs[] = {
     {"Snapshot", &ecolink__v1__snapshot_request__descriptor, &ecolink__v1__snapshot_page__descriptor, ECO_RPC_READ,
      ECO_ALLOW_SERVICE, kit_rpc_snapshot},
     {"ReplayDeadLetters", &ecolink__v1__replay_dead_letters_request__descriptor,
@@ -56,22 +56,18 @@ uint8_t *rpc_pack_failure(eco_arena *arena, eco_status st, size_t *out_len) {
 }
 
 static unsigned allow_bit(Ecolink__V1__Role role) {
-  switch (role) {
-    case ECOLINK__V1__ROLE__ROLE_OWNER:
-      return ECO_ALLOW_OWNER;
-    case ECOLINK__V1__ROLE__ROLE_MEMBER:
-      return ECO_ALLOW_MEMBER;
-    case ECOLINK__V1__ROLE__ROLE_INFERENCE:
-      return ECO_ALLOW_INFERENCE;
-    case ECOLINK__V1__ROLE__ROLE_OPERATOR:
-      return ECO_ALLOW_OPERATOR;
-    default:
-      return ECO_ALLOW_SERVICE | ECO_ALLOW_PUBLIC;
-  }
+  const unsigned bit = eco_allow_bit(role);
+  return bit != 0 ? bit : ECO_ALLOW_SERVICE | ECO_ALLOW_PUBLIC;
 }
 
 static eco_status check_right(const eco_rpc_def *def, const eco_caller *caller) {
   unsigned bit = allow_bit(caller->role);
+  // Statements compare the account: without one a tenant would be nobody's, or everybody's, neighbour.
+  if ((bit & (ECO_ALLOW_TEAM | ECO_ALLOW_INFERENCE) && caller->account_id[0] == '\0') ||
+      (bit & ECO_ALLOW_OPERATOR && caller->operator_id[0] == '\0')) {
+    return eco_error(ECO_UNAUTHORIZED, "the caller's role comes without %s",
+                     bit & ECO_ALLOW_OPERATOR ? "an operator" : "an account");
+  }
   if ((def->allow & bit) != 0) {
     return eco_success();
   }
@@ -267,7 +263,7 @@ uint8_t *rpc_handle(eco_service *svc, eco_arena *arena, const char *subject, con
   method = method != NULL ? method + 1 : subject;
   const eco_rpc_def *def = find_in(svc->def->rpcs, method);
   if (def == NULL) {
-    def = find_in(KIT_RPCS, method);
+    def = find_in(kit_rpcs, method);
   }
   if (def == NULL) {
     return rpc_pack_failure(arena, eco_error(ECO_NOT_FOUND, "%s has no method %s", svc->def->name, method), out_len);

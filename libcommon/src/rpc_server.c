@@ -40,11 +40,23 @@ static void refuse(eco_service *svc, natsMsg *msg) {
   eco_arena_free(arena);
 }
 
+// Who asks names the subject of the answer, and the bus lets a responder publish there whatever its rights are. So a
+// caller could have its words published by this service, say to a bucket or to JetStream's API: only inboxes are
+// answered.
+static bool is_inbox(const char *subject) {
+  static const char PREFIX[] = "_INBOX";
+  return subject != NULL && strncmp(subject, PREFIX, sizeof PREFIX - 1) == 0;
+}
+
 static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *arg) {
   (void)nc;
   (void)sub;
   kit_rpc_server *s = arg;
-  if (natsMsg_GetReply(msg) == NULL) {
+  if (!is_inbox(natsMsg_GetReply(msg))) {
+    if (natsMsg_GetReply(msg) != NULL) {
+      eco_log(ECO_LOG_WARN, "request refused: its answer would go to no inbox",
+              ECO_F_STR("subject", natsMsg_GetSubject(msg)), ECO_F_STR("reply", natsMsg_GetReply(msg)));
+    }
     natsMsg_Destroy(msg);
     return;
   }

@@ -1,10 +1,13 @@
 // The service kit's front door: settings, subcommands, the order of start and stop, signals.
 #include "ecolink/service.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,6 +55,11 @@ static const eco_setting KIT_SETTINGS[] = {
      .fallback = "info",
      .choices = "debug,info,warn,error",
      .help = "least severity that is written"},
+    {.name = "CORE_DUMPS",
+     .kind = ECO_SET_BOOL,
+     .target = &settings.core_dumps,
+     .fallback = "false",
+     .help = "true: a crash may leave a core file, and a debugger of the same user may attach; secrets are in both"},
     {.name = "DRAIN_S",
      .kind = ECO_SET_I64,
      .target = &settings.drain_s,
@@ -259,6 +267,15 @@ static int wait_for_signal(const sigset_t *set) {
   return sig;
 }
 
+// Keys and passwords lie in memory: neither a core file nor another process of the same user gets to see them.
+static eco_status guard_memory(void) {
+  const struct rlimit none = {0, 0};
+  if (settings.core_dumps || (setrlimit(RLIMIT_CORE, &none) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0)) {
+    return eco_success();
+  }
+  return eco_error(ECO_INTERNAL, "core dumps cannot be switched off: %s", strerror(errno));
+}
+
 static int run(const eco_service_def *def) {
   sigset_t set;
   sigemptyset(&set);
@@ -268,7 +285,10 @@ static int run(const eco_service_def *def) {
   signal(SIGPIPE, SIG_IGN);
   static eco_service svc;
   init_service(&svc, def);
-  eco_status st = start_parts(&svc);
+  eco_status st = guard_memory();
+  if (eco_ok(st)) {
+    st = start_parts(&svc);
+  }
   if (!eco_ok(st)) {
     eco_log(ECO_LOG_ERROR, "not started", ECO_F_STATUS(st));
     return EXIT_FAILURE;
@@ -293,6 +313,7 @@ static void print_help(const eco_service_def *def, const eco_setting *const *tab
       "%s"
       "  check-config         read the settings, say what is wrong with them, and exit (also --check-config)\n"
       "  nats-permissions     print the rights of this service's NATS user as JSON\n"
+      "  handlers             print what this service serves, calls, consumes and publishes as JSON\n"
       "  --list-crash-points  print the crash points of this build (test builds alone have any)\n"
       "  --help, --version\n\n"
       "Settings (environment):\n",
@@ -363,6 +384,10 @@ int eco_service_main(const eco_service_def *def, int argc, char **argv) {
   }
   if (strcmp(command, "nats-permissions") == 0) {
     kit_print_nats_permissions(def);
+    return EXIT_SUCCESS;
+  }
+  if (strcmp(command, "handlers") == 0) {
+    kit_print_handlers(def);
     return EXIT_SUCCESS;
   }
   bool migrating = strcmp(command, "migrate") == 0 && def->migrations != NULL;

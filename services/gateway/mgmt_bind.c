@@ -69,21 +69,6 @@ bool mgmt_accepts(const char *accept, const char *media_type) {
 
 // ---- who ----
 
-static unsigned role_bit(Ecolink__V1__Role role) {
-  switch (role) {
-    case ECOLINK__V1__ROLE__ROLE_OWNER:
-      return ECO_ALLOW_OWNER;
-    case ECOLINK__V1__ROLE__ROLE_MEMBER:
-      return ECO_ALLOW_MEMBER;
-    case ECOLINK__V1__ROLE__ROLE_INFERENCE:
-      return ECO_ALLOW_INFERENCE;
-    case ECOLINK__V1__ROLE__ROLE_OPERATOR:
-      return ECO_ALLOW_OPERATOR;
-    default:
-      return ECO_ALLOW_PUBLIC;
-  }
-}
-
 static const char *who_may(unsigned allow) {
   if (allow & ECO_ALLOW_INFERENCE) {
     return "any key";
@@ -95,7 +80,8 @@ static const char *who_may(unsigned allow) {
 }
 
 eco_status mgmt_allowed(const rest_row *row, Ecolink__V1__Role role) {
-  const unsigned bit = role_bit(role);
+  const unsigned known = eco_allow_bit(role);
+  const unsigned bit = known != 0 ? known : ECO_ALLOW_PUBLIC;
   if (row->allow & bit) {
     return eco_success();
   }

@@ -61,6 +61,9 @@ typedef enum eco_allow {  // who may call: checked by the kit before the handler
   ECO_ALLOW_TEAM = ECO_ALLOW_OWNER | ECO_ALLOW_MEMBER,
 } eco_allow;
 
+// The bit of a role; 0 for UNSPECIFIED, which is a service on the bus (no caller role) and nobody at the gateway.
+unsigned eco_allow_bit(Ecolink__V1__Role role);
+
 // `request` is the unpacked message, `reply` an initialised message of the row's type whose fields the handler fills
 // with arena memory. On failure the reply is ignored.
 typedef eco_status (*eco_rpc_fn)(eco_ctx *ctx, const void *request, void *reply);
@@ -137,7 +140,8 @@ typedef struct eco_service_def {
 } eco_service_def;
 
 // Subcommands: (none) runs; `migrate`; `check-config` (--check-config); `nats-permissions` prints the user's NATS
-// permissions as JSON {"publish":{"allow":[...]},"subscribe":{"allow":[...]}}; --help; --version; --list-crash-points.
+// permissions as JSON {"publish":{"allow":[...]},"subscribe":{"allow":[...]}}; `handlers` prints the tables as JSON;
+// --help; --version; --list-crash-points.
 int eco_service_main(const eco_service_def *def, int argc, char **argv);
 
 eco_db *eco_service_db(eco_service *svc);

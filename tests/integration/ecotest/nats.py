@@ -48,8 +48,9 @@ class Nats:
         self._next_sid = 0
         self._inbox = inbox
         self._pongs = queue.Queue()
+        self._errors = queue.Queue()
         self._file.readline()  # INFO
-        options = {"verbose": False, "user": user, "pass": password, "headers": True, "no_responders": True,
+        options = {"verbose": False, "pedantic": False, "user": user, "pass": password, "headers": True, "no_responders": True,
                    "lang": "python", "version": "0", "protocol": 1}
         self._send(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -84,6 +85,8 @@ class Nats:
                     self._send(b"PONG\r\n")
                 elif verb == "PONG":
                     self._pongs.put(True)
+                elif verb == "-ERR":
+                    self._errors.put(line.decode().strip())
         except (OSError, ValueError):
             return
 
@@ -100,6 +103,14 @@ class Nats:
         """Returns when the server has seen everything sent so far."""
         self._send(b"PING\r\n")
         self._pongs.get(timeout=5)
+
+    def refusals(self):
+        """What the server has refused of everything sent so far."""
+        self.flush()
+        out = []
+        while not self._errors.empty():
+            out.append(self._errors.get_nowait())
+        return out
 
     def subscribe(self, subject, group=""):
         self._next_sid += 1
