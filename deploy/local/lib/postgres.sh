@@ -102,6 +102,8 @@ postgres_roles() {
   [[ $(ECOLINK_PSQL_DB=postgres postgres_psql -Atc "SELECT 1 FROM pg_database WHERE datname = 'ecolink'") == 1 ]] ||
     ECOLINK_PSQL_DB=postgres postgres_psql -c 'CREATE DATABASE ecolink'
   sql+='REVOKE ALL ON DATABASE ecolink, postgres, template1 FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC;'
+  # large objects belong to no schema and to whoever makes them
+  sql+='REVOKE EXECUTE ON FUNCTION lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) FROM PUBLIC;'
   for service in "${DATABASE_SERVICES[@]}"; do
     sql+="
 DO \$\$ BEGIN
