@@ -17,31 +17,35 @@ enum { TIMEOUT_S = 60 };
 // ---- telling ----
 
 // What to do next, by the error's code.
+static const struct {
+  const char *code;
+  const char *hint;
+} hints[] = {
+    {"unauthorized", "log in again with `ecolink login`, or check ECOLINK_API_KEY"},
+    {"forbidden", "use a key with the right for it: `ecolink keys list` shows roles"},
+    {"insufficient_balance", "see `ecolink balance`; a smaller launch needs a smaller hold, `--dry-run` tells it"},
+    {"budget_exceeded", "the key's spend cap is reached: make another key or raise the cap"},
+    {"model_not_priced", "the operator has not priced this model yet"},
+    {"model_not_found", "`ecolink ps` shows the model strings that can be called"},
+    {"not_openai_compatible", "call it at its proxy URL: `ecolink show <id>`"},
+    {"insufficient_capacity", "`ecolink regions` shows what is free; try another --gpu-type, or --allow-single-region"},
+    {"name_taken", "choose another name, or look at the one that has it"},
+    {"in_use", "`ecolink ps` shows what uses it; stop that first"},
+    {"in_progress", "the same request is still being worked on: try again in a moment"},
+    {"idempotency_mismatch", "this --idempotency-key was used for something else: leave it out"},
+    {"wrong_state", "`ecolink show <id>` tells its state"},
+    {"rate_limit_exceeded", "wait, or ask the owner for a key with a higher limit"},
+    {"instance_starting", "`ecolink wait <id>` stays until it runs"},
+    {"no_healthy_replica", "`ecolink events <id>` and `ecolink logs <id>` tell why"},
+    {"control_plane_unavailable", "if it was a change, look whether it took effect before you try again"},
+    {"overloaded", "try again in a moment"},
+};
+
+const char *cli_api_hint_code(size_t i) {
+  return i < sizeof(hints) / sizeof(hints[0]) ? hints[i].code : NULL;
+}
+
 static const char *hint_of(const char *code) {
-  static const struct {
-    const char *code;
-    const char *hint;
-  } hints[] = {
-      {"unauthorized", "log in again with `ecolink login`, or check ECOLINK_API_KEY"},
-      {"forbidden", "use a key with the right for it: `ecolink keys list` shows roles"},
-      {"insufficient_balance", "see `ecolink balance`; a smaller launch needs a smaller hold, `--dry-run` tells it"},
-      {"budget_exceeded", "the key's spend cap is reached: make another key or raise the cap"},
-      {"model_not_priced", "the operator has not priced this model yet"},
-      {"model_not_found", "`ecolink ps` shows the model strings that can be called"},
-      {"not_openai_compatible", "call it at its proxy URL: `ecolink show <id>`"},
-      {"insufficient_capacity",
-       "`ecolink regions` shows what is free; try another --gpu-type, or --allow-single-region"},
-      {"name_taken", "choose another name, or look at the one that has it"},
-      {"in_use", "`ecolink ps` shows what uses it; stop that first"},
-      {"in_progress", "the same request is still being worked on: try again in a moment"},
-      {"idempotency_mismatch", "this --idempotency-key was used for something else: leave it out"},
-      {"wrong_state", "`ecolink show <id>` tells its state"},
-      {"rate_limit_exceeded", "wait, or ask the owner for a key with a higher limit"},
-      {"instance_starting", "`ecolink wait <id>` stays until it runs"},
-      {"no_healthy_replica", "`ecolink events <id>` and `ecolink logs <id>` tell why"},
-      {"control_plane_unavailable", "if it was a change, look whether it took effect before you try again"},
-      {"overloaded", "try again in a moment"},
-  };
   for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
     if (strcmp(hints[i].code, code) == 0) {
       return hints[i].hint;

@@ -36,4 +36,7 @@ const char *cli_api_add_query(eco_arena *arena, const char *path, const char *na
 // Tells a usage error and returns CLI_EXIT_USAGE.
 int cli_usage_error(cli_app *app, eco_status st);
 
+// The i-th code of the error list that this program knows what to do about; NULL beyond the last.
+const char *cli_api_hint_code(size_t i);
+
 #endif

@@ -170,8 +170,8 @@ static int ask(chat *c) {
     return cli_usage_error(c->app, eco_error(ECO_INVALID_REQUEST, "the conversation is too large to send"));
   }
   bool stream = !cli_args_has(&c->app->args, "no-stream");
-  const cli_request request = {.method = "POST",
-                               .path = "/v1/chat/completions",
+  const cli_request request = {.method = c->app->args.command->method,
+                               .path = c->app->args.command->route,
                                .body = body,
                                .body_len = len,
                                .accept = stream ? "text/event-stream" : NULL,

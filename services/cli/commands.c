@@ -262,6 +262,8 @@ const cli_command cli_commands[] = {
      .positionals = LOGIN_URL,
      .options = LOGIN,
      .run = cli_run_login,
+     .method = "GET",
+     .route = "/regions",
      .details =
          "Both are kept in ~/.config/ecolink/config, readable by you alone. ECOLINK_URL and ECOLINK_API_KEY come "
          "before them. A stored key is only ever sent to the URL it was stored with.",
@@ -403,6 +405,8 @@ const cli_command cli_commands[] = {
      .positionals = CHAT_ARGS,
      .options = CHAT,
      .run = cli_run_chat,
+     .method = "POST",
+     .route = "/v1/chat/completions",
      .details =
          "The answer is shown as it is made. Without a prompt, what comes from a pipe is the prompt; on a terminal a "
          "conversation begins: /clear forgets it, /exit or Ctrl-D ends it, Ctrl-C stops an answer.",
@@ -523,5 +527,6 @@ const cli_command cli_commands[] = {
      .run = cli_run_complete,
      .hidden = true},
     {.path = "__man", .summary = "Print the manual page", .run = cli_run_man, .hidden = true},
+    {.path = "__calls", .summary = "Print the calls that each command makes", .run = cli_run_calls, .hidden = true},
     {.path = NULL},
 };

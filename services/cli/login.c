@@ -22,7 +22,8 @@ static bool read_key(cli_app *app, char out[CLI_KEY_MAX]) {
 // Asks the gateway something that every key may read: are the URL and the key good?
 static int check(cli_app *app) {
   cli_reply reply = {0};
-  int code = cli_api_call(app, "GET", "/regions?limit=1", NULL, &reply);
+  int code = cli_api_call(app, app->args.command->method,
+                          cli_api_add_query(app->arena, app->args.command->route, "limit", "1"), NULL, &reply);
   if (code == CLI_EXIT_OK) {
     cli_reply_free(&reply);
   }

@@ -21,5 +21,6 @@ int cli_run_help(struct cli_app *app);
 int cli_run_completion(struct cli_app *app);
 int cli_run_complete(struct cli_app *app);
 int cli_run_man(struct cli_app *app);
+int cli_run_calls(struct cli_app *app);
 
 #endif

@@ -8,27 +8,8 @@
 #include "config.h"
 #include "ecolink/clock.h"
 #include "ecolink/id.h"
+#include "endpoints.h"
 #include "upstream.h"
-
-enum { TAKES_JSON = 1, TAKES_FORM = 2 };
-static const struct {
-  const char *path;
-  uint8_t takes;
-  uint8_t endpoint_class;
-} ENDPOINTS[] = {
-    {"/v1/chat/completions", TAKES_JSON, GW_CLASS_CHAT},
-    {"/v1/completions", TAKES_JSON, GW_CLASS_CHAT},
-    {"/v1/responses", TAKES_JSON, GW_CLASS_CHAT},
-    {"/v1/messages", TAKES_JSON, GW_CLASS_CHAT},
-    {"/v1/embeddings", TAKES_JSON, GW_CLASS_EMBED},
-    {"/v1/moderations", TAKES_JSON, GW_CLASS_EMBED},
-    {"/v1/rerank", TAKES_JSON, GW_CLASS_EMBED},
-    {"/v1/images/generations", TAKES_JSON, GW_CLASS_IMAGE},
-    {"/v1/images/edits", TAKES_FORM | TAKES_JSON, GW_CLASS_IMAGE},
-    {"/v1/audio/speech", TAKES_JSON, GW_CLASS_AUDIO},
-    {"/v1/audio/transcriptions", TAKES_FORM, GW_CLASS_AUDIO},
-    {"/v1/video/generations", TAKES_JSON | TAKES_FORM, GW_CLASS_OTHER},
-};
 
 static bool starts_with(gw_slice s, const char *prefix) {
   size_t n = strlen(prefix);
@@ -270,13 +251,13 @@ static bool content_judge(gw_req *r, uint8_t takes) {
   }
   bool json = base.n == 0 || gw_slice_is(base, "application/json") ||
               (base.n > 5 && strncasecmp(base.p + base.n - 5, "+json", 5) == 0);
-  if (json && (takes & TAKES_JSON)) {
+  if (json && (takes & GW_TAKES_JSON)) {
     r->kind = GW_KIND_JSON;
     r->body_max = (uint64_t)gw_cfg.json_body_max;
     gw_model_finder_init(&r->find.json);
     return declared_length_ok(r);
   }
-  if (gw_slice_is(base, "multipart/form-data") && (takes & TAKES_FORM)) {
+  if (gw_slice_is(base, "multipart/form-data") && (takes & GW_TAKES_FORM)) {
     r->kind = GW_KIND_FORM;
     r->body_max = (uint64_t)gw_cfg.multipart_body_max;
     if (!gw_multipart_finder_init(&r->find.form, type.p, type.n)) {
@@ -286,19 +267,19 @@ static bool content_judge(gw_req *r, uint8_t takes) {
     return declared_length_ok(r);
   }
   gw_req_fail(r, eco_error(ECO_UNSUPPORTED_MEDIA_TYPE, "This path takes %s.",
-                           takes == TAKES_FORM   ? "multipart/form-data"
-                           : takes == TAKES_JSON ? "application/json"
-                                                 : "multipart/form-data or application/json"));
+                           takes == GW_TAKES_FORM   ? "multipart/form-data"
+                           : takes == GW_TAKES_JSON ? "application/json"
+                                                    : "multipart/form-data or application/json"));
   return false;
 }
 
 static void v1_post(gw_req *r) {
-  for (size_t i = 0; i < sizeof ENDPOINTS / sizeof ENDPOINTS[0]; i++) {
-    if (is(r->target.path, ENDPOINTS[i].path)) {
-      r->endpoint_class = ENDPOINTS[i].endpoint_class;
+  for (const gw_endpoint *e = gw_endpoints; e->method != NULL; e++) {
+    if (strcmp(e->method, "POST") == 0 && is(r->target.path, e->path)) {
+      r->endpoint_class = e->endpoint_class;
       r->up_path = r->target.path;
       if (allow_only(r, HTTP_POST, "POST")) {
-        content_judge(r, ENDPOINTS[i].takes);
+        content_judge(r, e->takes);
       }
       return;
     }

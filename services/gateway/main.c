@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "endpoints.h"
 #include "gateway.h"
 #include "mgmt.h"
 #include "snapshot.h"
@@ -12,6 +13,9 @@ static const char *const READS_KV[] = {"keys", "routes", "health", NULL};
 int main(int argc, char **argv) {
   if (argc == 4 && strcmp(argv[1], "snapshot-from-json") == 0) {
     return gw_snapshot_from_json(argv[2], argv[3]);
+  }
+  if (argc == 2 && strcmp(argv[1], "--list-routes") == 0) {
+    return gw_routes_print(stdout);
   }
   const eco_service_def def = {
       .name = "gateway",

@@ -129,7 +129,7 @@ static eco_status prepare(gw_mgmt_call *call, const rest_match *match, const gw_
   }
   call->row = match->row;
   ECO_TRY(mgmt_allowed(match->row, request->caller.role));
-  ECO_TRY(mgmt_idempotency_key_check(request->idempotency_key));
+  ECO_TRY(mgmt_idempotency_key_check(request->idempotency_key, request->idempotency_keys));
   ECO_TRY(mgmt_bind(match, request, &call->m->seal_key, call->arena, &call->bound));
   if (protobuf_c_message_get_packed_size(call->bound.message) > MGMT_RPC_MAX) {
     return eco_error(ECO_TOO_LARGE, "the body's values take more than %d bytes", MGMT_RPC_MAX);

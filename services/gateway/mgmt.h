@@ -26,6 +26,7 @@ typedef struct gw_mgmt_request {
   const char *content_type;     // "" when absent
   const char *accept;           // ""
   const char *idempotency_key;  // "" when the client sent none
+  unsigned idempotency_keys;    // how many such headers it sent, empty ones too; 0: judge by the key alone
   const char *request_id;
   const char *trace_id;
   eco_caller caller;  // role UNSPECIFIED: no key was sent (public routes)

@@ -91,8 +91,11 @@ eco_status mgmt_allowed(const rest_row *row, Ecolink__V1__Role role) {
   return eco_error(ECO_FORBIDDEN, "%s %s takes %s", row->method, row->path, who_may(row->allow));
 }
 
-eco_status mgmt_idempotency_key_check(const char *key) {
+eco_status mgmt_idempotency_key_check(const char *key, unsigned sent) {
   const size_t len = strlen(key);
+  if (sent > 1 || (sent == 1 && len == 0)) {
+    return eco_error_param(ECO_INVALID_REQUEST, "Idempotency-Key", "send one Idempotency-Key, and not an empty one");
+  }
   for (size_t i = 0; i < len; i++) {
     if (key[i] < 0x21 || key[i] > 0x7E) {
       return eco_error_param(ECO_INVALID_REQUEST, "Idempotency-Key",

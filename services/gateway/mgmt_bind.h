@@ -25,8 +25,9 @@ ECO_CHECKED eco_status mgmt_bind(const rest_match *match, const gw_mgmt_request 
                                  eco_arena *arena, mgmt_bound *out);
 // Whether the caller's role may use the row: UNAUTHORIZED without a key, FORBIDDEN with one that may not.
 ECO_CHECKED eco_status mgmt_allowed(const rest_row *row, Ecolink__V1__Role role);
-// "" (the client sent none) passes; otherwise 1 to 255 visible ASCII characters.
-ECO_CHECKED eco_status mgmt_idempotency_key_check(const char *key);
+// Nothing sent passes (0, ""); otherwise one header of 1 to 255 visible ASCII characters: a client that means to be
+// safe and is not must hear of it.
+ECO_CHECKED eco_status mgmt_idempotency_key_check(const char *key, unsigned sent);
 // Percent-decodes (and '+' to a blank where `plus`). NULL when it is malformed. *len_out may hold NULs: judged later.
 char *mgmt_decode(const char *text, size_t len, bool plus, eco_arena *arena, size_t *len_out);
 // Whether a media type stands in an Accept header with a weight above zero.

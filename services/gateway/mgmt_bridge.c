@@ -98,6 +98,8 @@ void gw_bridge_start(gw_req *r) {
   char *query = copy_slice(r->target.query);
   char *type = copy_slice(gw_head_get(&r->head, GW_H_CONTENT_TYPE));
   char *accept = copy_slice(gw_head_get(&r->head, GW_H_ACCEPT));
+  unsigned keys = 0;
+  (void)gw_head_find(&r->head, GW_H_IDEMPOTENCY_KEY, &keys);
   char *key = copy_slice(gw_head_get(&r->head, GW_H_IDEMPOTENCY_KEY));
   char *trace = copy_slice(gw_head_get(&r->head, GW_H_TRACEPARENT));
   uint8_t *body = flatten(&r->body);
@@ -111,6 +113,7 @@ void gw_bridge_start(gw_req *r) {
       .content_type = type,
       .accept = accept,
       .idempotency_key = key,
+      .idempotency_keys = keys,
       .request_id = r->id,
       .trace_id = trace_ok(trace) ? trace : r->id,
       .caller = {.account_id = cell ? cell->account_id : "",

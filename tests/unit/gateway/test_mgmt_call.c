@@ -303,6 +303,22 @@ static void test_bad_idempotency_keys_are_refused(void **state) {
   assert_int_equal(fx.status, 201);
 }
 
+static void test_an_empty_idempotency_key_and_a_second_one_are_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *key;
+    unsigned sent;
+  } BAD[] = {{"", 1}, {"a", 2}, {"", 2}};
+  for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
+    gw_mgmt_request request = fixture_request("POST", "/models", "", "{\"name\":\"a\"}");
+    request.idempotency_key = BAD[i].key;
+    request.idempotency_keys = BAD[i].sent;
+    gw_mgmt_release(fixture_start(request));
+    assert_int_equal(fx.status, 422);
+  }
+  assert_int_equal(fx.asked, 0);
+}
+
 static void test_an_unreachable_service_is_tried_once_more_with_the_same_key(void **state) {
   (void)state;
   fixture_will_fail(ECO_CONTROL_PLANE_UNAVAILABLE);
@@ -381,6 +397,7 @@ int main(void) {
       CASE(test_writes_carry_the_clients_key_and_the_bodys_hash),
       CASE(test_reads_carry_no_key),
       CASE(test_bad_idempotency_keys_are_refused),
+      CASE(test_an_empty_idempotency_key_and_a_second_one_are_refused),
       CASE(test_an_unreachable_service_is_tried_once_more_with_the_same_key),
       CASE(test_a_second_failure_is_answered_503_with_retry_after),
       CASE(test_a_refusal_is_not_tried_again),

@@ -1,0 +1,63 @@
+"""The public surface, held to docs/api/openapi.yaml from outside.
+
+    document   openapi.yaml, parsed          routes   what `ecolink-gateway --list-routes` prints
+    stack      a running stack of the run's own (tests/e2e/eco/stack.py)
+
+How much is tried follows ECOLINK_TEST_TIER: test (default), ci, soak.
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import pytest
+import yaml
+
+TREE = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TREE / "tests/e2e"))
+os.environ.setdefault("ECOLINK_BUILD_DIR", str(TREE / "build/asan"))
+BUILD = pathlib.Path(os.environ["ECOLINK_BUILD_DIR"]).resolve()
+
+from eco.stack import Stack  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def document():
+    return yaml.safe_load((TREE / "docs/api/openapi.yaml").read_text())
+
+
+@pytest.fixture(scope="session")
+def routes():
+    return printed("ecolink-gateway", "--list-routes")
+
+
+@pytest.fixture(scope="session")
+def cli():
+    return printed("ecolink", "__calls")
+
+
+def printed(program, argument):
+    done = subprocess.run([BUILD / "bin" / program, argument], check=True, capture_output=True, timeout=30)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def tier():
+    found = os.environ.get("ECOLINK_TEST_TIER", "test")
+    assert found in ("test", "ci", "soak"), f"ECOLINK_TEST_TIER={found}"
+    return found
+
+
+@pytest.fixture(scope="session")
+def stack():
+    s = Stack(tempfile.mkdtemp(prefix="ecolink-surface-"))
+    try:
+        s.up()
+        yield s
+    finally:
+        try:
+            s.down()
+        finally:
+            s.remove()
