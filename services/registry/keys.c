@@ -105,7 +105,7 @@ Ecolink__V1__ApiKey *registry_key_message(eco_arena *arena, const registry_key *
   }
   m->last_used_at = eco_pb_time_or_null(arena, key->last_used_at_us);
   m->revoked_at = eco_pb_time_or_null(arena, key->revoked_at_us);
-  m->created_at = eco_pb_time_or_null(arena, key->created_at_us);
+  m->created_at = eco_pb_time(arena, key->created_at_us);
   return m;
 }
 

@@ -57,7 +57,7 @@ eco_status registry_rpc_create_account(eco_ctx *ctx, const void *request, void *
   account->name = r->name;
   account->owner_email = eco_strdup(ctx->arena, r->owner_email);
   registry_email_fold(r->owner_email, account->owner_email);
-  account->created_at = eco_pb_time_or_null(ctx->arena, ctx->now_us);
+  account->created_at = eco_pb_time(ctx->arena, ctx->now_us);
   ECO_TRY(registry_account_insert(ctx->tx, account));
 
   Ecolink__V1__Member owner;
@@ -138,7 +138,7 @@ eco_status registry_rpc_create_operator(eco_ctx *ctx, const void *request, void 
   ECO_TRY(check_bootstrap(ctx));
   out->id = registry_new_id(ctx->arena, "op");
   out->name = r->name;
-  out->created_at = eco_pb_time_or_null(ctx->arena, ctx->now_us);
+  out->created_at = eco_pb_time(ctx->arena, ctx->now_us);
   bool taken = false;
   ECO_TRY(registry_operator_insert(ctx->tx, out, &taken));
   if (taken) {

@@ -39,7 +39,7 @@ eco_status registry_rpc_create_filesystem(eco_ctx *ctx, const void *request, voi
   out->name = r->name;
   out->region = r->region;
   out->mount_path = eco_strdup(ctx->arena, mount);
-  out->created_at = eco_pb_time_or_null(ctx->arena, ctx->now_us);
+  out->created_at = eco_pb_time(ctx->arena, ctx->now_us);
   bool taken = false;
   ECO_TRY(registry_filesystem_insert(ctx->tx, out, &taken));
   if (taken) {

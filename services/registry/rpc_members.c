@@ -94,7 +94,7 @@ eco_status registry_rpc_create_invite(eco_ctx *ctx, const void *request, void *r
   out->id = registry_new_id(ctx->arena, "inv");
   out->account_id = eco_strdup(ctx->arena, account_id);
   out->expires_at = eco_pb_time_or_null(ctx->arena, registry_invite_expiry(ctx->now_us));
-  out->created_at = eco_pb_time_or_null(ctx->arena, ctx->now_us);
+  out->created_at = eco_pb_time(ctx->arena, ctx->now_us);
   ECO_TRY(registry_invite_insert(ctx->tx, out, hash));
   out->token = registry_secret(ctx->arena, token);
   return eco_success();
@@ -137,7 +137,7 @@ eco_status registry_rpc_accept_invite(eco_ctx *ctx, const void *request, void *r
   member->account_id = invite->account_id;
   member->email = invite->email;
   member->role = invite->role;
-  member->created_at = eco_pb_time_or_null(ctx->arena, ctx->now_us);
+  member->created_at = eco_pb_time(ctx->arena, ctx->now_us);
   bool taken = false;
   ECO_TRY(registry_member_insert(ctx->tx, member, &taken));
   if (taken) {

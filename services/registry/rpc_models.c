@@ -43,7 +43,7 @@ static void fill_model(eco_ctx *ctx, const Ecolink__V1__CreateModelRequest *r, E
   model->name = eco_strdup(ctx->arena, r->name);
   model->source = r->source;
   model->category = r->category;
-  model->created_at = eco_pb_time_or_null(ctx->arena, ctx->now_us);
+  model->created_at = eco_pb_time(ctx->arena, ctx->now_us);
   if (r->source == ECOLINK__V1__MODEL_SOURCE__MODEL_SOURCE_HUGGINGFACE) {
     model->repo = eco_strdup(ctx->arena, r->repo);
     model->revision = eco_strdup(ctx->arena, registry_revision_or_default(r->revision));

@@ -14,7 +14,7 @@ eco_status registry_rpc_put_platform_model(eco_ctx *ctx, const void *request, vo
   entry.revision = eco_strdup(ctx->arena, registry_revision_or_default(r->revision));
   entry.category = r->category;
   entry.description = r->description;
-  entry.created_at = eco_pb_time_or_null(ctx->arena, ctx->now_us);
+  entry.created_at = eco_pb_time(ctx->arena, ctx->now_us);
   Ecolink__V1__PlatformModel *stored = NULL;
   ECO_TRY(registry_platform_put(ctx->tx, ctx->arena, &entry, &stored));
   *(Ecolink__V1__PlatformModel *)reply = *stored;

@@ -46,7 +46,7 @@ static void read_accounts(eco_arena *arena, const eco_rows *rows, registry_accou
     a->id = eco_strdup(arena, eco_row_str(rows, i, 0));
     a->name = eco_strdup(arena, eco_row_str(rows, i, 1));
     a->owner_email = eco_strdup(arena, eco_row_str(rows, i, 2));
-    a->created_at = eco_pb_time_or_null(arena, eco_row_i64(rows, i, 3));
+    a->created_at = eco_pb_time(arena, eco_row_i64(rows, i, 3));
     out->data[i] = a;
     out->versions[i] = eco_row_i64(rows, i, 4);
   }
@@ -112,7 +112,7 @@ eco_status registry_operator_list(eco_tx *tx, eco_arena *arena, const registry_p
     ecolink__v1__operator__init(op);
     op->id = eco_strdup(arena, eco_row_str(rows, i, 0));
     op->name = eco_strdup(arena, eco_row_str(rows, i, 1));
-    op->created_at = eco_pb_time_or_null(arena, eco_row_i64(rows, i, 2));
+    op->created_at = eco_pb_time(arena, eco_row_i64(rows, i, 2));
     out->data[i] = op;
   }
   return eco_success();

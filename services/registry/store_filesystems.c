@@ -42,7 +42,7 @@ static void read_filesystems(eco_arena *arena, const eco_rows *rows, registry_fi
     fs->name = eco_strdup(arena, eco_row_str(rows, i, 2));
     fs->region = eco_strdup(arena, eco_row_str(rows, i, 3));
     fs->mount_path = eco_strdup(arena, eco_row_str(rows, i, 4));
-    fs->created_at = eco_pb_time_or_null(arena, eco_row_i64(rows, i, 5));
+    fs->created_at = eco_pb_time(arena, eco_row_i64(rows, i, 5));
     out->data[i] = fs;
   }
 }

@@ -45,7 +45,7 @@ static Ecolink__V1__Member *read_member(eco_arena *arena, const eco_rows *rows, 
   m->account_id = eco_strdup(arena, eco_row_str(rows, row, 1));
   m->email = eco_strdup(arena, eco_row_str(rows, row, 2));
   m->role = (Ecolink__V1__Role)eco_row_i64(rows, row, 3);
-  m->created_at = eco_pb_time_or_null(arena, eco_row_i64(rows, row, 4));
+  m->created_at = eco_pb_time(arena, eco_row_i64(rows, row, 4));
   return m;
 }
 
@@ -125,7 +125,7 @@ eco_status registry_invite_find(eco_tx *tx, eco_arena *arena, const char *token_
   v->role = (Ecolink__V1__Role)eco_row_i64(rows, 0, 3);
   v->expires_at = eco_pb_time_or_null(arena, eco_row_i64(rows, 0, 4));
   v->accepted_at = eco_pb_time_or_null(arena, eco_row_i64(rows, 0, 5));
-  v->created_at = eco_pb_time_or_null(arena, eco_row_i64(rows, 0, 6));
+  v->created_at = eco_pb_time(arena, eco_row_i64(rows, 0, 6));
   *out = v;
   return eco_success();
 }

@@ -65,7 +65,7 @@ static void read_models(eco_arena *arena, const eco_rows *rows, registry_models 
     m->path = eco_strdup(arena, eco_row_str(rows, i, 7));
     m->category = (Ecolink__V1__ModelCategory)eco_row_i64(rows, i, 8);
     m->has_hf_token = eco_row_bool(rows, i, 9);
-    m->created_at = eco_pb_time_or_null(arena, eco_row_i64(rows, i, 10));
+    m->created_at = eco_pb_time(arena, eco_row_i64(rows, i, 10));
     m->deleted = eco_row_bool(rows, i, 11);
     m->live_instances = (int32_t)eco_row_i64(rows, i, 13);
     out->data[i] = m;

@@ -26,7 +26,7 @@ static void read_entries(eco_arena *arena, const eco_rows *rows, registry_platfo
     p->revision = eco_strdup(arena, eco_row_str(rows, i, 2));
     p->category = (Ecolink__V1__ModelCategory)eco_row_i64(rows, i, 3);
     p->description = eco_strdup(arena, eco_row_str(rows, i, 4));
-    p->created_at = eco_pb_time_or_null(arena, eco_row_i64(rows, i, 5));
+    p->created_at = eco_pb_time(arena, eco_row_i64(rows, i, 5));
     out->data[i] = p;
   }
 }

@@ -52,7 +52,7 @@ void view_instance(eco_arena *arena, const instance_row *inst, Ecolink__V1__Inst
   out->burn_rate_micros_per_hour = inst->hourly_rate_micros * inst->gpu_count * ready;
   out->hold = eco_pb_money(arena, inst->hold_amount_micros);
   out->hold_expires_at = eco_pb_time_or_null(arena, inst->hold_expires_at_us);
-  out->created_at = eco_pb_time_or_null(arena, inst->created_at_us);
+  out->created_at = eco_pb_time(arena, inst->created_at_us);
   out->running_at = eco_pb_time_or_null(arena, inst->running_at_us);
   out->stop_requested_at = eco_pb_time_or_null(arena, inst->stop_requested_at_us);
   out->stopped_at = eco_pb_time_or_null(arena, inst->stopped_at_us);

@@ -69,6 +69,9 @@ static void try_form(const char *p, size_t n, size_t cut) {
   require(split.name_len == whole.name_len && memcmp(split.name, whole.name, whole.name_len) == 0);
   require(whole.value_end - whole.value_start == whole.name_len);
   require(memcmp(p + whole.value_start, whole.name, whole.name_len) == 0);
+  if (whole.name_len == 0) {
+    return;  // names no instance: such a request is refused, nothing is replaced. Its CRLF may be the headers' own
+  }
   size_t len = 0;
   char *edited = replaced(p, n, whole.value_start, whole.value_end, NAME, &len);
   require(read_form(&split, edited, len, cut < len ? cut : len) == GW_FIND_OK);
