@@ -1,4 +1,5 @@
 // A request on its way to a replica: when it may start, which replica, sending, failing over. See request.h.
+#include <inttypes.h>
 #include <string.h>
 
 #include "client.h"
@@ -305,21 +306,26 @@ static bool idempotent(const gw_req *r) {
          r->method == HTTP_DELETE;
 }
 
-static eco_status failure_status(const gw_req *r, gw_failure kind) {
+static const char *failure_text(gw_failure kind) {
   switch (kind) {
     case GW_FAIL_TIMEOUT:
-      return eco_error(ECO_UPSTREAM_TIMEOUT, "The replica in region %s did not answer in time.", r->region);
+      return "did not answer in time";
     case GW_FAIL_CONNECT:
-      return eco_error(ECO_UPSTREAM_ERROR, "The replica in region %s could not be reached.", r->region);
+      return "could not be reached";
     case GW_FAIL_GARBAGE:
-      return eco_error(ECO_UPSTREAM_ERROR, "The replica in region %s answered something that is not valid HTTP.",
-                       r->region);
+      return "answered something that is not valid HTTP";
     case GW_FAIL_STATUS:
-      return eco_error(ECO_UPSTREAM_ERROR, "The replica in region %s answered with a server error.", r->region);
+      return "answered with a server error";
     default:
-      return eco_error(ECO_UPSTREAM_ERROR, "The connection to the replica in region %s was lost before it answered.",
-                       r->region);
+      return "was lost before it answered";
   }
+}
+
+static eco_status failure_status(const gw_req *r, gw_failure kind) {
+  return eco_error(kind == GW_FAIL_TIMEOUT ? ECO_UPSTREAM_TIMEOUT : ECO_UPSTREAM_ERROR,
+                   "The replica in region %s %s. Try again; if it goes on, GET /inference-instances/%" PRId64
+                   "/logs shows what the engine says.",
+                   r->region, failure_text(kind), r->instance_id);
 }
 
 void gw_forward_failed(gw_req *r, gw_failure kind) {

@@ -57,12 +57,22 @@ static int retry_after_s(eco_code code) {
   }
 }
 
-void mgmt_call_error(gw_mgmt_call *call, eco_status st, const char *allow) {
-  if (eco_code_http(st.code) >= 500) {
+static void log_error(const gw_mgmt_call *call, eco_status st) {
+  const char *rpc = call->bound.rpc == NULL ? "" : call->bound.rpc;
+  int status = eco_code_http(st.code);
+  eco_log_set_context(call->context.request_id, NULL);
+  if (status >= 500) {
     eco_log(st.code == ECO_INTERNAL ? ECO_LOG_ERROR : ECO_LOG_WARN, "management call failed",
-            ECO_F_STR("request_id", call->context.request_id),
-            ECO_F_STR("rpc", call->bound.rpc == NULL ? "" : call->bound.rpc), ECO_F_STATUS(st));
+            ECO_F_I64("status", status), ECO_F_STR("rpc", rpc), ECO_F_STATUS(st));
+  } else {
+    eco_log(ECO_LOG_INFO, "management call refused", ECO_F_I64("status", status), ECO_F_STR("rpc", rpc),
+            ECO_F_STATUS(st));
   }
+  eco_log_set_context(NULL, NULL);
+}
+
+void mgmt_call_error(gw_mgmt_call *call, eco_status st, const char *allow) {
+  log_error(call, st);
   eco_buf body;
   eco_buf_init(&body, ECO_ERROR_JSON_MAX);
   if (!eco_error_json(&body, st, call->context.request_id)) {

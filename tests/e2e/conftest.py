@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from eco.client import refused_ids  # noqa: E402
 from eco.stack import SERVICES, Stack  # noqa: E402
 
 
@@ -50,6 +51,17 @@ def pytest_runtest_makereport(item, call):
                 continue
             if lines:
                 report.sections.append((f"{name}: last complaints", "\n".join(lines[-12:])))
+
+
+@pytest.fixture(autouse=True)
+def each_refusal_has_a_log_line(request):
+    """bad input and trouble: a log line with the request id, whatever was refused. The line is written before the answer."""
+    refused_ids.clear()
+    yield
+    if refused_ids and "stack" in request.fixturenames:
+        log = request.getfixturevalue("stack").log("gateway")
+        missing = [i for i in refused_ids if i not in log]
+        assert not missing, f"no log line for {missing} of {len(refused_ids)} refusals"
 
 
 @pytest.fixture

@@ -138,3 +138,48 @@ def test_an_unreachable_engine_is_told_with_a_request_id_that_the_log_knows(stac
     assert answer.status_code in (502, 503)
     request_id = answer.headers["x-ecolink-request-id"]
     wait(lambda: request_id in stack.log("gateway"), "the log line", 5)
+
+
+@pytest.fixture
+def impatient(stack, two):
+    """A gateway that waits a second and a half for a replica's first byte, and as long between two."""
+    stack.stop("gateway")
+    stack.start("gateway", ECOLINK_GATEWAY_FIRST_BYTE_TIMEOUT_MS="1500", ECOLINK_GATEWAY_IDLE_TIMEOUT_MS="1500")
+    client, instance, replicas = two
+    wait(lambda: client.chat(instance["model"]).status_code == 200, "the impatient gateway")
+    yield two
+    stack.stop("gateway")
+    stack.start("gateway")
+
+
+def test_an_engine_that_hangs_costs_504_and_one_that_answers_elsewhere_saves_the_call(stack, impatient):
+    """504 `upstream_timeout`; an engine that hangs: the documented status, what to do, a log line with the request id"""
+    client, instance, replicas = impatient
+    before = client.balance()["available_micros"]
+    for r in replicas:
+        r.set(hang=True)
+    told = client.refused("POST", "/v1/chat/completions", 504, "upstream_timeout", json={"model": instance["model"], "messages": []})
+    assert "in time" in told["message"]
+    streamed = client.chat(instance["model"], stream=True)
+    assert streamed.status_code == 504
+    error_of(streamed, "upstream_timeout")
+    replicas[1].set(hang=False)
+    assert client.chat(instance["model"]).status_code == 200
+    for r in replicas:
+        r.set(hang=False)
+    assert client.balance()["available_micros"] == before
+    stopped = client.stop(instance["id"])
+    assert stopped["status"] == "stopped"
+    client.settled(instance["id"])
+
+
+def test_a_stream_whose_engine_stalls_ends_with_an_error_event(stack, impatient):
+    """after the first content it ends with a well-formed error event"""
+    client, instance, replicas = impatient
+    for r in replicas:
+        r.set(token_ms=60_000)
+    stream = client.chat(instance["model"], stream=True, max_tokens=5)
+    got = list(events(stream))
+    assert text_of(got[:-1]) and got[-1]["error"]["code"] == "upstream_timeout", got
+    request_id = stream.headers["x-ecolink-request-id"]
+    assert request_id in stack.log("gateway")

@@ -1,9 +1,10 @@
 """Bad input: each gets the documented status, an error that says what to do, and loses nothing."""
 import json
+import re
 import socket
 
 import pytest
-from eco.client import Client, error_of
+from eco.client import Client, error_of, refused_ids
 from eco.waiting import wait
 
 
@@ -20,7 +21,8 @@ def raw(stack, data, more=b""):
                 got += part
         except (ConnectionResetError, socket.timeout):
             pass
-        return got
+    refused_ids.extend(re.findall(r"x-ecolink-request-id: (\S+)", got.decode(errors="replace"), re.I) if b'"error"' in got else [])
+    return got
 
 
 def chat_body(model, **fields):

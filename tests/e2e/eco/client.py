@@ -7,6 +7,7 @@ import requests
 from .waiting import wait
 
 _numbers = itertools.count(1)
+refused_ids = []  # the request id of each refusal that a test looked at: conftest.py finds them in the gateway's log
 
 
 class Client:
@@ -115,6 +116,7 @@ def error_of(answer, code):
     assert error["code"] == code, error
     assert len(error["message"]) > 10, error
     assert answer.headers.get("x-ecolink-request-id"), dict(answer.headers)
+    refused_ids.append(answer.headers["x-ecolink-request-id"])
     return error
 
 
