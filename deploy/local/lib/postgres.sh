@@ -74,7 +74,7 @@ postgres_start() {
       postgres_ready && return 0
       sleep 0.1
     done
-    grep -q 'still in use\|is another postmaster' < <(tail -n 5 "$STATE/log/postgres.log") || break
+    grep -qi 'still in use\|is another postmaster' < <(tail -n 5 "$STATE/log/postgres.log") || break
     sleep 0.5
   done
   log_tail postgres
