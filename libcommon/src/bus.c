@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "ecolink/clock.h"
+#include "ecolink/crash.h"
 #include "ecolink/log.h"
 #include "kit.h"
 
@@ -149,6 +150,7 @@ eco_status kit_ensure_stream(eco_service *svc) {
   if (s != NATS_OK && code != JSStreamNameExistErr) {
     return kit_nats_error(s, "create the event stream");
   }
+  ECO_CRASH_POINT("kit.bus.stream_created");
   eco_log(ECO_LOG_INFO, "event stream created");
   return eco_success();
 }
@@ -164,6 +166,7 @@ eco_status kit_kv_open(eco_service *svc, const char *bucket, bool create, kvStor
     cfg.StorageType = js_FileStorage;
     s = js_CreateKeyValue(out, svc->js, &cfg);
     if (s == NATS_OK) {
+      ECO_CRASH_POINT("kit.bus.bucket_created");
       eco_log(ECO_LOG_INFO, "bucket created", ECO_F_STR("bucket", bucket));
     }
   }

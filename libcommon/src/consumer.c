@@ -78,6 +78,7 @@ static eco_status subscribe(kit_consumer *c) {
   opts.Consumer = c->name;
   opts.ManualAck = true;
   natsStatus s = js_PullSubscribe(&c->sub, c->svc->js, subject, c->name, NULL, &opts, NULL);
+  ECO_CRASH_POINT("kit.consumer.subscribed");
   return s == NATS_OK ? eco_success() : kit_nats_error(s, c->name);
 }
 
@@ -135,6 +136,7 @@ static bool consume(kit_consumer *c, natsMsg *msg) {
   if (!eco_ok(st) && !eco_code_is_transient(st.code)) {
     st = kit_dead_letter(c->svc, c->def, natsMsg_GetSubject(msg), event != NULL ? event->entity_id : "",
                          event != NULL ? event->id : "", data, len, st.message);
+    ECO_CRASH_POINT("kit.dead_letter.set_aside");
     c->snapshot_at_ms = 0;  // repair from the owner at once
   }
   eco_arena_free(arena);
@@ -193,6 +195,7 @@ static eco_status pull_page(kit_consumer *c, char *after, size_t after_size, boo
                                &ecolink__v1__snapshot_page__descriptor, SNAPSHOT_TIMEOUT_MS, &page);
   if (eco_ok(st)) {
     st = apply_page(c, page);
+    ECO_CRASH_POINT("kit.snapshot.page_applied");
     *done = page->done || page->n_entities == 0;
     snprintf(after, after_size, "%s", page->next_after_id);
   }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ecolink/clock.h"
+#include "ecolink/crash.h"
 #include "ecolink/id.h"
 #include "ecolink/log.h"
 #include "ecolink/metrics.h"
@@ -70,6 +71,7 @@ static eco_status replay_one(eco_ctx *ctx, const char *id, const char *consumer,
   }
   const char *dot = strchr(event->type, '.');
   ECO_TRY(eco_context(kit_apply(ctx->service, c, event, dot != NULL ? dot + 1 : ""), "dead letter %s", id));
+  ECO_CRASH_POINT("kit.dead_letter.applied");
   return drop(ctx->service, id);
 }
 

@@ -146,6 +146,7 @@ static eco_status apply_repairs(eco_service *svc, eco_arena *arena, kvStore *kv,
     if (!sink->entries[i].present) {
       const wanted_entry *w = &sink->entries[i];
       ECO_TRY(put_entry(svc, arena, bucket, w->key, w->version, w->deleted ? NULL : &w->value));
+      ECO_CRASH_POINT("kit.kv_repair.put");
       put++;
     }
   }
@@ -158,6 +159,7 @@ static eco_status apply_repairs(eco_service *svc, eco_arena *arena, kvStore *kv,
       }
     } else {
       ECO_TRY(put_entry(svc, arena, bucket, s->key, s->version + 1, NULL));
+      ECO_CRASH_POINT("kit.kv_repair.marked");
     }
   }
   if (put > 0 || view->count > 0) {
@@ -167,6 +169,7 @@ static eco_status apply_repairs(eco_service *svc, eco_arena *arena, kvStore *kv,
   if (bump || put > 0 || !view->generation) {
     ECO_CRASH_POINT("kit.kv_repair.before_generation");
     ECO_TRY(put_entry(svc, arena, bucket, KIT_GENERATION_KEY, eco_wall_us(), NULL));
+    ECO_CRASH_POINT("kit.kv_repair.generation_bumped");
   }
   return eco_success();
 }

@@ -89,6 +89,7 @@ eco_status eco_kv_put(eco_service *svc, const char *bucket, const char *key, con
   size_t len;
   pack(arena, &entry.base, &packed, &len);
   eco_status st = kit_kv_put_raw(svc, bucket, key, packed, len);
+  ECO_CRASH_POINT("kit.kv.put_direct");
   eco_arena_free(arena);
   return st;
 }

@@ -99,6 +99,7 @@ static void *worker_main(void *arg) {
                                  (size_t)natsMsg_GetDataLength(msg), &n);
     ECO_CRASH_POINT("kit.rpc.handled");
     reply_bytes(s->svc, natsMsg_GetReply(msg), packed, n);
+    ECO_CRASH_POINT("kit.rpc.replied");
     eco_log_set_context(NULL, NULL);
     eco_arena_free(arena);
     natsMsg_Destroy(msg);

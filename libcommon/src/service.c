@@ -323,9 +323,51 @@ static void print_help(const eco_service_def *def, const eco_setting *const *tab
   eco_config_help(stdout, def->name, tables);
 }
 
+typedef struct kit_point {
+  const char *prefix;
+  bool reachable;
+} kit_point;
+
+// The kit is linked whole: its points count only where the service's tables lead to them.
+static bool point_is_reachable(const eco_service_def *def, const char *name) {
+  bool consumes = def->consumers != NULL;
+  bool pulls = false;
+  bool repairs = false;
+  bool puts = false;  // without the outbox
+  for (const eco_consumer_def *c = def->consumers; c != NULL && c->owner != NULL; c++) {
+    pulls = pulls || c->snapshot;
+  }
+  for (const eco_kv_def *k = def->kv; k != NULL && k->bucket != NULL; k++) {
+    repairs = repairs || k->source != NULL;
+    puts = puts || k->source == NULL;
+  }
+  const kit_point points[] = {
+      {"kit.tx.", def->migrations != NULL},
+      {"kit.lease.", def->migrations != NULL},
+      {"kit.relay.", def->migrations != NULL},
+      {"kit.kv_repair.", repairs},
+      {"kit.kv.put_direct", puts},
+      {"kit.bus.bucket_created", def->kv != NULL},
+      {"kit.event.published_direct", def->publishes != NULL},
+      {"kit.event.", consumes},
+      {"kit.consumer.", consumes},
+      {"kit.dead_letter.", consumes},
+      {"kit.snapshot.", pulls},
+      {"kit.rpc.called", def->migrations != NULL && (def->calls != NULL || pulls)},
+      {"kit.rpc.", def->rpcs != NULL || def->snapshots != NULL},
+  };
+  for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+    if (strncmp(name, points[i].prefix, strlen(points[i].prefix)) == 0) {
+      return points[i].reachable;
+    }
+  }
+  return true;
+}
+
 static void print_name(const char *name, void *arg) {
-  (void)arg;
-  puts(name);
+  if (point_is_reachable(arg, name)) {
+    puts(name);
+  }
 }
 
 static eco_status check_database_settings(const eco_service_def *def, bool migrating) {
@@ -379,7 +421,7 @@ int eco_service_main(const eco_service_def *def, int argc, char **argv) {
     return EXIT_SUCCESS;
   }
   if (strcmp(command, "--list-crash-points") == 0) {
-    eco_crash_points_each(print_name, NULL);
+    eco_crash_points_each(print_name, (void *)(uintptr_t)def);
     return EXIT_SUCCESS;
   }
   if (strcmp(command, "nats-permissions") == 0) {

@@ -9,6 +9,7 @@
 #include "bus.h"
 #include "config.h"
 #include "ecolink/clock.h"
+#include "ecolink/crash.h"
 #include "ecolink/id.h"
 #include "ecolink/log.h"
 #include "metrics.h"
@@ -194,6 +195,7 @@ static void append_batch(gw_bus *bus) {
   if (!gw_spool_append(&bus->spool, &batch)) {
     eco_log(ECO_LOG_ERROR, "usage spool is full: records dropped", ECO_F_I64("records", batch.n_records));
   }
+  ECO_CRASH_POINT("gateway.usage.spooled");
   gw_usage_sums_clear(bus->sums);
 }
 
@@ -223,6 +225,7 @@ static void send_usage(gw_bus *bus) {
       return;
     }
     gw_spool_ack(&bus->spool, end);
+    ECO_CRASH_POINT("gateway.usage.taken");
   }
 }
 
@@ -262,6 +265,7 @@ static void save_snapshot(gw_bus *bus, bool now) {
     return;
   }
   eco_status st = gw_snapshot_save(bus->store, bus->reader_index, gw_cfg.snapshot_file);
+  ECO_CRASH_POINT("gateway.snapshot.saved");
   bus->saved_ms = time_ms;
   if (eco_ok(st)) {
     bus->saved_changes = changes;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ecolink/clock.h"
+#include "ecolink/crash.h"
 #include "ecolink/error_json.h"
 #include "ecolink/log.h"
 #include "ecolink/v1/registry.pb-c.h"
@@ -147,6 +148,7 @@ static bool try_again(gw_mgmt_call *call, eco_status st) {
 static void on_reply(void *arg, eco_status st, const uint8_t *reply, size_t len) {
   gw_mgmt_call *call = arg;
   bool again = false;
+  ECO_CRASH_POINT("gateway.management.answered");
   pthread_mutex_lock(&call->lock);
   if (!call->released) {
     again = !eco_ok(st) && try_again(call, st);

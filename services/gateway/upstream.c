@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "ecolink/crash.h"
 
 static gw_upstream *of(gw_io *io) {
   return (gw_upstream *)(void *)io;
@@ -232,6 +233,7 @@ static void on_connect(uv_connect_t *req, int status) {
     attempt_failed(up, GW_FAIL_CONNECT);
     return;
   }
+  ECO_CRASH_POINT("gateway.upstream.connected");
   up->io.open = true;
   up->deadline_ms = 0;
   uv_tcp_nodelay(&up->io.tcp, 1);

@@ -123,6 +123,7 @@ static bool probe_all(prober *p, eco_ctx *ctx, const health_target *targets, siz
   if (!probe_client_run(p->client, asked, results, n, is_stopping, p)) {
     return false;
   }
+  ECO_CRASH_POINT("health.probes.answered");
   int64_t failed = 0;
   for (size_t i = 0; i < n; i++) {
     Ecolink__V1__HealthState before = p->known[i].state.state;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "ecolink/crash.h"
 #include "ecolink/log.h"
 #include "repos.h"
 
@@ -107,6 +108,7 @@ eco_status registry_hub_check(const char *hub_url, long timeout_ms, const char *
     return eco_success();
   }
   int status = ask(url, timeout_ms, &answer);
+  ECO_CRASH_POINT("registry.hub.asked");
   switch (registry_hub_judge(status, answer.error_code, has_token)) {
     case REGISTRY_HUB_NO_REPO:
       return eco_error_param(ECO_INVALID_REQUEST, "repo",

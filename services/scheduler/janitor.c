@@ -124,6 +124,7 @@ static eco_status forget_replica(const instance_row *inst, const replica_row *r)
 static eco_status drop_one(eco_ctx *ctx, const instance_row *inst) {
   for (int i = 0; i < inst->replica_count; i++) {
     ECO_TRY(forget_replica(inst, &inst->replicas[i]));
+    ECO_CRASH_POINT("scheduler.janitor.leavings_dropped");
   }
   eco_tx *tx = NULL;
   ECO_TRY(eco_tx_begin(ctx->db, &tx));

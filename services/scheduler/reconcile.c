@@ -165,6 +165,7 @@ static void probe_all(pass *p) {
     }
   }
   readiness_probe(targets, n);
+  ECO_CRASH_POINT("scheduler.readiness.asked");
   for (size_t i = 0; i < n; i++) {
     whose[i]->probe = targets[i].ready ? PROBE_OK : targets[i].unknown ? PROBE_NONE : PROBE_FAILED;
     snprintf(whose[i]->probe_detail, sizeof(whose[i]->probe_detail), "%s", targets[i].detail);
@@ -330,6 +331,7 @@ static void prune(pass *p) {
     const replica_observation *seen = &p->seen.list[s];
     if (orphan[s]) {
       eco_status st = p->driver->ops->remove(p->driver, p->region->name, seen->instance_id, seen->replica_id, 0);
+      ECO_CRASH_POINT("scheduler.prune.removed");
       eco_log(ECO_LOG_WARN, "object without a row removed", ECO_F_STR("region", p->region->name),
               ECO_F_I64("instance", seen->instance_id), ECO_F_I64("replica", seen->replica_id), ECO_F_STATUS(st));
     }

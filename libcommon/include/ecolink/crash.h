@@ -1,7 +1,9 @@
 // Crash points: places after each commit, publish, acknowledgement and external call where a test kills the process.
 //
-// In test builds ECOLINK_CRASH_POINT=<name>[:<n>] makes the n-th passage (default the first) end in SIGKILL. A release
-// build compiles them to nothing but the name. All names of a binary are listed by `--list-crash-points`.
+// In test builds ECOLINK_CRASH_POINT=<name>[:<n>] makes the n-th passage (default the first) end in SIGKILL.
+// ECOLINK_CRASH_POINT=@<file> looks into the file at each passage instead, so that a test arms a running process;
+// passages count from there. A release build compiles them to nothing. `--list-crash-points` prints those that the
+// service can reach.
 #ifndef ECOLINK_CRASH_H
 #define ECOLINK_CRASH_H
 

@@ -83,7 +83,8 @@ def check_held(check, accounts, entries, holds):
             open_holds[h["account_id"]] += h["amount_micros"]
     for e in entries:
         if e["account_id"] == HELD:
-            booked[owner[e["transaction_id"]]] += e["amount_micros"]
+            check.that(e["transaction_id"] in owner, f"transaction {e['transaction_id']} books held money of nobody")
+            booked[owner.get(e["transaction_id"])] += e["amount_micros"]
     for name, a in accounts.items():
         check.that(a["held_micros"] == open_holds[name], f"{name}: held {a['held_micros']}, open holds {open_holds[name]}")
         check.that(booked[name] == open_holds[name], f"{name}: booked as held {booked[name]}, open holds {open_holds[name]}")
@@ -156,7 +157,7 @@ def load(connection, table, order):
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM billing.{table} ORDER BY {order}")
         names = [c.name for c in cursor.description]
-        return [dict(zip(names, row)) for row in cursor.fetchall()]
+        return [dict(zip(names, (bytes(x) if isinstance(x, memoryview) else x for x in row))) for row in cursor.fetchall()]
 
 
 def scheduler_evidence(connection):
@@ -172,17 +173,31 @@ def scheduler_evidence(connection):
     return out
 
 
-def run(connection, evidence, ask_scheduler=False):
-    check = Check()
-    with connection.cursor() as cursor:  # one snapshot for everything
+def read(connection, evidence, ask_scheduler=False):
+    """All rows that are judged, in one snapshot."""
+    with connection.cursor() as cursor:
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    if ask_scheduler:
-        evidence = scheduler_evidence(connection)
-    transactions = {t["id"]: t for t in load(connection, "ledger_transactions", "id")}
-    entries = load(connection, "ledger_entries", "transaction_id, position")
-    accounts = {a["id"]: a for a in load(connection, "accounts", "id")}
-    holds = load(connection, "holds", "instance_id, cycle")
-    instances = {i["id"]: i for i in load(connection, "instances", "id")}
+    try:
+        return {
+            "evidence": scheduler_evidence(connection) if ask_scheduler else evidence,
+            "transactions": load(connection, "ledger_transactions", "id"),
+            "entries": load(connection, "ledger_entries", "transaction_id, position"),
+            "accounts": load(connection, "accounts", "id"),
+            "holds": load(connection, "holds", "instance_id, cycle"),
+            "instances": load(connection, "instances", "id"),
+        }
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ROLLBACK")
+
+
+def judge(books):
+    """What is wrong with the rows that `read` found."""
+    check = Check()
+    entries, holds, evidence = books["entries"], books["holds"], books["evidence"]
+    transactions = {t["id"]: t for t in books["transactions"]}
+    accounts = {a["id"]: a for a in books["accounts"]}
+    instances = {i["id"]: i for i in books["instances"]}
 
     check_transactions(check, entries, transactions)
     rows = collections.defaultdict(list)
@@ -204,6 +219,10 @@ def run(connection, evidence, ask_scheduler=False):
     charged = sum(h["charged_micros"] for h in holds)
     check.that(revenue == charged, f"revenue {revenue}, holds charged {charged}")
     return check
+
+
+def run(connection, evidence, ask_scheduler=False):
+    return judge(read(connection, evidence, ask_scheduler))
 
 
 def main():

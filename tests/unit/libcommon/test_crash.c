@@ -97,10 +97,38 @@ static void test_the_chosen_passage_kills_the_process_in_test_builds_only(void *
   }
 }
 
+static void arm(const char *path, const char *text) {
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  assert_true(fputs(text, f) >= 0);
+  assert_int_equal(fclose(f), 0);
+}
+
+static void test_a_point_can_be_chosen_in_a_file_at_any_time(void **state) {
+  (void)state;
+  char path[] = "/tmp/eco-crash-XXXXXX";
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  (void)close(fd);
+  char named[64];
+  (void)snprintf(named, sizeof named, "@%s", path);
+  arm(path, "");
+  assert_int_equal(rounds_until_death(named, 10), -1);
+  arm(path, "test.first:4\n");
+#ifdef ECO_TEST_BUILD
+  assert_int_equal(rounds_until_death(named, 10), 3);
+#else
+  assert_int_equal(rounds_until_death(named, 10), -1);
+#endif
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(rounds_until_death(named, 10), -1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_point_is_listed_once),
       cmocka_unit_test(test_the_chosen_passage_kills_the_process_in_test_builds_only),
+      cmocka_unit_test(test_a_point_can_be_chosen_in_a_file_at_any_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
