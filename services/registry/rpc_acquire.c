@@ -52,14 +52,14 @@ static eco_status find_platform(eco_ctx *ctx, const char *name, Ecolink__V1__Mod
 }
 
 static eco_status find_registered(eco_ctx *ctx, const wanted *w, registry_lock lock, Ecolink__V1__Model **out) {
-  ECO_TRY(registry_model_find(ctx->tx, ctx->arena, w->model_id, lock, true, out));
-  if (*out == NULL) {
-    return eco_error_param(ECO_NOT_FOUND, "model_id", "there is no such model: register one at /models");
-  }
-  if (strcmp((*out)->account_id, w->account_id) != 0) {
+  const registry_owned what = {w->account_id, w->model_id};
+  bool foreign = false;
+  ECO_TRY(registry_model_find(ctx->tx, ctx->arena, &what, lock, true, out, &foreign));
+  if (foreign) {
     return eco_error_param(ECO_FORBIDDEN, "model_id", "this model belongs to another account");
   }
-  return eco_success();
+  return *out != NULL ? eco_success()
+                      : eco_error_param(ECO_NOT_FOUND, "model_id", "there is no such model: register one at /models");
 }
 
 // Adds one filesystem, once however often it is named, and refuses mounts that would hide each other.

@@ -92,7 +92,7 @@ eco_status registry_rpc_delete_filesystem(eco_ctx *ctx, const void *request, voi
     return eco_error(ECO_IN_USE, "%lld models and %lld live instances use this filesystem: delete and stop them first",
                      (long long)models, (long long)instances);
   }
-  ECO_TRY(registry_filesystem_delete(ctx->tx, fs->id, ctx->now_us));
+  ECO_TRY(registry_filesystem_delete(ctx->tx, &(registry_owned){ctx->caller.account_id, fs->id}, ctx->now_us));
   fs->deleted = true;
   *(Ecolink__V1__Filesystem *)reply = *fs;
   return eco_success();

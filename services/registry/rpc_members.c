@@ -43,7 +43,7 @@ eco_status registry_rpc_delete_member(eco_ctx *ctx, const void *request, void *r
     ECO_TRY(registry_key_revoke(ctx->tx, &keys.data[i], ctx->now_us));
     ECO_TRY(registry_key_announce(ctx, ctx->tx, "key.revoked", &keys.data[i]));
   }
-  ECO_TRY(registry_member_delete(ctx->tx, member->id, ctx->now_us));
+  ECO_TRY(registry_member_delete(ctx->tx, &(registry_owned){account_id, member->id}, ctx->now_us));
   *(Ecolink__V1__Member *)reply = *member;
   return eco_success();
 }

@@ -128,14 +128,13 @@ eco_status registry_rpc_create_model(eco_ctx *ctx, const void *request, void *re
 
 // A model of another account is told apart from none: 403 and 404 (product rule).
 static eco_status find_model(eco_ctx *ctx, const char *id, registry_lock lock, Ecolink__V1__Model **out) {
-  ECO_TRY(registry_model_find(ctx->tx, ctx->arena, id, lock, false, out));
-  if (*out == NULL) {
-    return eco_error_param(ECO_NOT_FOUND, "id", "there is no such model");
-  }
-  if (strcmp((*out)->account_id, ctx->caller.account_id) != 0) {
+  const registry_owned what = {ctx->caller.account_id, id};
+  bool foreign = false;
+  ECO_TRY(registry_model_find(ctx->tx, ctx->arena, &what, lock, false, out, &foreign));
+  if (foreign) {
     return eco_error_param(ECO_FORBIDDEN, "id", "this model belongs to another account");
   }
-  return eco_success();
+  return *out != NULL ? eco_success() : eco_error_param(ECO_NOT_FOUND, "id", "there is no such model");
 }
 
 eco_status registry_rpc_get_model(eco_ctx *ctx, const void *request, void *reply) {
@@ -168,12 +167,13 @@ eco_status registry_rpc_delete_model(eco_ctx *ctx, const void *request, void *re
   Ecolink__V1__Model *model = NULL;
   int64_t live = 0;
   int64_t version = 0;
+  const registry_owned what = {ctx->caller.account_id, r->id};
   ECO_TRY(find_model(ctx, r->id, REGISTRY_LOCK_UPDATE, &model));
   ECO_TRY(registry_pin_count(ctx->tx, model->id, &live));
   if (live > 0) {
     return eco_error(ECO_IN_USE, "%lld live instances use this model: stop them first", (long long)live);
   }
-  ECO_TRY(registry_model_delete(ctx->tx, model->id, ctx->now_us, &version));
+  ECO_TRY(registry_model_delete(ctx->tx, &what, ctx->now_us, &version));
   model->deleted = true;
   model->has_hf_token = false;
   ECO_TRY(eco_event_publish(ctx, ctx->tx, "model.deleted", model->id, version, &public_state(ctx->arena, model)->base));

@@ -11,6 +11,12 @@
 #include "keys.h"
 #include "pages.h"
 
+// What a caller names: statements about it carry both.
+typedef struct registry_owned {
+  const char *account_id;
+  const char *id;
+} registry_owned;
+
 // ---- accounts ----
 typedef struct registry_accounts {
   Ecolink__V1__Account **data;
@@ -50,7 +56,7 @@ ECO_CHECKED eco_status registry_member_find(eco_tx *tx, eco_arena *arena, const 
                                             Ecolink__V1__Member **out);
 ECO_CHECKED eco_status registry_member_email_exists(eco_tx *tx, const char *account_id, const char *email, bool *out);
 ECO_CHECKED eco_status registry_member_count(eco_tx *tx, const char *account_id, int64_t *members, int64_t *owners);
-ECO_CHECKED eco_status registry_member_delete(eco_tx *tx, const char *id, int64_t now_us);
+ECO_CHECKED eco_status registry_member_delete(eco_tx *tx, const registry_owned *what, int64_t now_us);
 ECO_CHECKED eco_status registry_member_list(eco_tx *tx, eco_arena *arena, const char *account_id,
                                             const registry_page *page, registry_members *out);
 
@@ -103,7 +109,7 @@ ECO_CHECKED eco_status registry_filesystem_count(eco_tx *tx, const char *account
 ECO_CHECKED eco_status registry_filesystem_list(eco_tx *tx, eco_arena *arena, const char *account_id,
                                                 const registry_page *page, registry_filesystems *out);
 ECO_CHECKED eco_status registry_filesystem_used(eco_tx *tx, const char *id, int64_t *models, int64_t *instances);
-ECO_CHECKED eco_status registry_filesystem_delete(eco_tx *tx, const char *id, int64_t now_us);
+ECO_CHECKED eco_status registry_filesystem_delete(eco_tx *tx, const registry_owned *what, int64_t now_us);
 
 // ---- models ----
 typedef struct registry_models {
@@ -112,14 +118,15 @@ typedef struct registry_models {
   size_t n;
 } registry_models;
 ECO_CHECKED eco_status registry_model_insert(eco_tx *tx, const Ecolink__V1__Model *model, bool *taken);
-// Live ones of any account; with its sealed token only when asked; live_instances counted.
-ECO_CHECKED eco_status registry_model_find(eco_tx *tx, eco_arena *arena, const char *id, registry_lock lock,
-                                           bool with_token, Ecolink__V1__Model **out);
+// A live one of the account, NULL when it has none of this id; *foreign then tells whether another account has. With
+// its sealed token only when asked; live_instances counted.
+ECO_CHECKED eco_status registry_model_find(eco_tx *tx, eco_arena *arena, const registry_owned *what, registry_lock lock,
+                                           bool with_token, Ecolink__V1__Model **out, bool *foreign);
 ECO_CHECKED eco_status registry_model_count(eco_tx *tx, const char *account_id, int64_t *out);
 ECO_CHECKED eco_status registry_model_list(eco_tx *tx, eco_arena *arena, const char *account_id,
                                            const registry_page *page, registry_models *out);
 // Forgets the sealed token as well. *version: the row's new one.
-ECO_CHECKED eco_status registry_model_delete(eco_tx *tx, const char *id, int64_t now_us, int64_t *version);
+ECO_CHECKED eco_status registry_model_delete(eco_tx *tx, const registry_owned *what, int64_t now_us, int64_t *version);
 ECO_CHECKED eco_status registry_model_after(eco_tx *tx, eco_arena *arena, const char *after_id, int limit,
                                             registry_models *out);
 

@@ -21,7 +21,8 @@ static const char SQL_FILESYSTEM_LIST[] = "SELECT " FILESYSTEM_COLUMNS
 static const char SQL_FILESYSTEM_USED[] =
     "SELECT (SELECT count(*) FROM models WHERE filesystem_id = $1 AND deleted_at_us IS NULL),"
     " (SELECT count(*) FROM pins WHERE target_id = $1)";
-static const char SQL_FILESYSTEM_DELETE[] = "UPDATE filesystems SET deleted_at_us = $2 WHERE id = $1";
+static const char SQL_FILESYSTEM_DELETE[] =
+    "UPDATE filesystems SET deleted_at_us = $2 WHERE account_id = $1 AND id = $3";
 
 eco_status registry_filesystem_insert(eco_tx *tx, const Ecolink__V1__Filesystem *fs, bool *taken) {
   ECO_TRY(eco_tx_try(tx, SQL_FILESYSTEM_INSERT, NULL,
@@ -82,6 +83,7 @@ eco_status registry_filesystem_used(eco_tx *tx, const char *id, int64_t *models,
   return eco_success();
 }
 
-eco_status registry_filesystem_delete(eco_tx *tx, const char *id, int64_t now_us) {
-  return eco_tx_exec(tx, SQL_FILESYSTEM_DELETE, NULL, ECO_PARAMS(eco_p_str(id), eco_p_i64(now_us)));
+eco_status registry_filesystem_delete(eco_tx *tx, const registry_owned *what, int64_t now_us) {
+  return eco_tx_exec(tx, SQL_FILESYSTEM_DELETE, NULL,
+                     ECO_PARAMS(eco_p_str(what->account_id), eco_p_i64(now_us), eco_p_str(what->id)));
 }

@@ -12,7 +12,7 @@ static const char SQL_MEMBER_EMAIL[] =
     "SELECT 1 FROM members WHERE account_id = $1 AND email = $2 AND deleted_at_us IS NULL";
 static const char SQL_MEMBER_COUNT[] =
     "SELECT count(*), count(*) FILTER (WHERE role = 1) FROM members WHERE account_id = $1 AND deleted_at_us IS NULL";
-static const char SQL_MEMBER_DELETE[] = "UPDATE members SET deleted_at_us = $2 WHERE id = $1";
+static const char SQL_MEMBER_DELETE[] = "UPDATE members SET deleted_at_us = $2 WHERE account_id = $1 AND id = $3";
 static const char SQL_MEMBER_LIST[] = "SELECT " MEMBER_COLUMNS
                                       " FROM members WHERE account_id = $1 AND (created_at_us, id) < ($2, $3)"
                                       " AND deleted_at_us IS NULL ORDER BY created_at_us DESC, id DESC LIMIT $4";
@@ -72,8 +72,9 @@ eco_status registry_member_count(eco_tx *tx, const char *account_id, int64_t *me
   return eco_success();
 }
 
-eco_status registry_member_delete(eco_tx *tx, const char *id, int64_t now_us) {
-  return eco_tx_exec(tx, SQL_MEMBER_DELETE, NULL, ECO_PARAMS(eco_p_str(id), eco_p_i64(now_us)));
+eco_status registry_member_delete(eco_tx *tx, const registry_owned *what, int64_t now_us) {
+  return eco_tx_exec(tx, SQL_MEMBER_DELETE, NULL,
+                     ECO_PARAMS(eco_p_str(what->account_id), eco_p_i64(now_us), eco_p_str(what->id)));
 }
 
 eco_status registry_member_list(eco_tx *tx, eco_arena *arena, const char *account_id, const registry_page *page,

@@ -7,8 +7,9 @@
   "m.id, m.account_id, m.name, m.source, m.repo, m.revision, m.filesystem_id, m.path, m.category," \
   " m.hf_token_sealed IS NOT NULL, m.created_at_us, m.deleted_at_us IS NOT NULL, m.version,"       \
   " (SELECT count(*) FROM pins WHERE target_id = m.id)"
-#define MODEL_FIND \
-  "SELECT " MODEL_COLUMNS ", m.hf_token_sealed FROM models m WHERE m.id = $1 AND m.deleted_at_us IS NULL"
+#define MODEL_FIND        \
+  "SELECT " MODEL_COLUMNS \
+  ", m.hf_token_sealed FROM models m WHERE m.account_id = $1 AND m.id = $2 AND m.deleted_at_us IS NULL"
 
 static const char SQL_MODEL_INSERT[] =
     "INSERT INTO models (id, account_id, name, source, repo, revision, filesystem_id, path, category, hf_token_sealed,"
@@ -18,13 +19,15 @@ static const char *const SQL_MODEL_FIND[] = {
     [REGISTRY_LOCK_SHARE] = MODEL_FIND " FOR SHARE OF m",
     [REGISTRY_LOCK_UPDATE] = MODEL_FIND " FOR UPDATE OF m",
 };
+// Asked when the account has no such model; never locks, and reads nothing of it.
+static const char SQL_MODEL_FOREIGN[] = "SELECT 1 FROM models WHERE id = $1 AND deleted_at_us IS NULL";
 static const char SQL_MODEL_COUNT[] = "SELECT count(*) FROM models WHERE account_id = $1 AND deleted_at_us IS NULL";
 static const char SQL_MODEL_LIST[] = "SELECT " MODEL_COLUMNS
                                      " FROM models m WHERE m.account_id = $1 AND (m.created_at_us, m.id) < ($2, $3)"
                                      " AND m.deleted_at_us IS NULL ORDER BY m.created_at_us DESC, m.id DESC LIMIT $4";
 static const char SQL_MODEL_DELETE[] =
-    "UPDATE models SET deleted_at_us = $2, hf_token_sealed = NULL, version = version + 1 WHERE id = $1"
-    " RETURNING version";
+    "UPDATE models SET deleted_at_us = $2, hf_token_sealed = NULL, version = version + 1"
+    " WHERE account_id = $1 AND id = $3 RETURNING version";
 static const char SQL_MODEL_AFTER[] = "SELECT " MODEL_COLUMNS " FROM models m WHERE m.id > $1 ORDER BY m.id LIMIT $2";
 
 static const char SQL_PIN_INSERT[] =
@@ -73,14 +76,19 @@ static void read_models(eco_arena *arena, const eco_rows *rows, registry_models 
   }
 }
 
-eco_status registry_model_find(eco_tx *tx, eco_arena *arena, const char *id, registry_lock lock, bool with_token,
-                               Ecolink__V1__Model **out) {
+eco_status registry_model_find(eco_tx *tx, eco_arena *arena, const registry_owned *what, registry_lock lock,
+                               bool with_token, Ecolink__V1__Model **out, bool *foreign) {
   enum { TOKEN_COLUMN = 14 };
   eco_rows *rows = NULL;
   registry_models found;
-  ECO_TRY(eco_tx_exec(tx, SQL_MODEL_FIND[lock], &rows, ECO_PARAMS(eco_p_str(id))));
+  ECO_TRY(eco_tx_exec(tx, SQL_MODEL_FIND[lock], &rows, ECO_PARAMS(eco_p_str(what->account_id), eco_p_str(what->id))));
   read_models(arena, rows, &found);
   *out = found.data[0];
+  *foreign = false;
+  if (found.n == 0) {
+    ECO_TRY(eco_tx_exec(tx, SQL_MODEL_FOREIGN, &rows, ECO_PARAMS(eco_p_str(what->id))));
+    *foreign = eco_rows_count(rows) > 0;
+  }
   if (found.n > 0 && with_token && found.data[0]->has_hf_token) {
     Ecolink__V1__Sealed *sealed = eco_alloc(arena, sizeof *sealed);
     ecolink__v1__sealed__init(sealed);
@@ -107,11 +115,12 @@ eco_status registry_model_list(eco_tx *tx, eco_arena *arena, const char *account
   return eco_success();
 }
 
-eco_status registry_model_delete(eco_tx *tx, const char *id, int64_t now_us, int64_t *version) {
+eco_status registry_model_delete(eco_tx *tx, const registry_owned *what, int64_t now_us, int64_t *version) {
   eco_rows *rows = NULL;
-  ECO_TRY(eco_tx_exec(tx, SQL_MODEL_DELETE, &rows, ECO_PARAMS(eco_p_str(id), eco_p_i64(now_us))));
+  ECO_TRY(eco_tx_exec(tx, SQL_MODEL_DELETE, &rows,
+                      ECO_PARAMS(eco_p_str(what->account_id), eco_p_i64(now_us), eco_p_str(what->id))));
   if (eco_rows_count(rows) == 0) {
-    return eco_error(ECO_INTERNAL, "model %s is gone while it was locked", id);
+    return eco_error(ECO_INTERNAL, "model %s is gone while it was locked", what->id);
   }
   *version = eco_row_i64(rows, 0, 0);
   return eco_success();

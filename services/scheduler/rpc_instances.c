@@ -48,7 +48,7 @@ eco_status rpc_list_events(eco_ctx *ctx, const void *request, void *reply) {
   ECO_TRY(instance_load_own(ctx, ctx->tx, r->id, false, &inst));
   event_row *list = NULL;
   size_t n = 0;
-  ECO_TRY(store_event_list(ctx->tx, ctx->arena, r->id, after, limit + 1, &list, &n));
+  ECO_TRY(store_event_list(ctx->tx, ctx->arena, &inst, after, limit + 1, &list, &n));
   bool more = n > (size_t)limit;
   n = more ? (size_t)limit : n;
   out->n_data = n;

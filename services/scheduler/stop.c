@@ -9,14 +9,7 @@
 #include "transition.h"
 
 eco_status instance_load_own(eco_ctx *ctx, eco_tx *tx, int64_t id, bool lock, instance_row *out) {
-  ECO_TRY(store_instance_load(tx, ctx->arena, id, lock ? STORE_LOCK : STORE_READ, out));
-  if (strcmp(out->launch_state, "done") != 0) {
-    return eco_error(ECO_NOT_FOUND, "There is no instance %lld.", (long long)id);
-  }
-  if (strcmp(out->account_id, ctx->caller.account_id) != 0) {
-    return eco_error(ECO_FORBIDDEN, "Instance %lld belongs to another account.", (long long)id);
-  }
-  return eco_success();
+  return store_instance_load_own(tx, ctx->arena, ctx->caller.account_id, id, lock ? STORE_LOCK : STORE_READ, out);
 }
 
 static const char *stop_words(termination_reason reason) {

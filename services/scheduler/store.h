@@ -25,6 +25,9 @@ ECO_CHECKED eco_status store_instance_insert(eco_tx *tx, instance_row *inst, con
 // through it.
 ECO_CHECKED eco_status store_instance_load(eco_tx *tx, eco_arena *arena, int64_t id, store_lock lock,
                                            instance_row *out);
+// The account's own visible instance. FORBIDDEN when it is another's, which is neither locked nor read; else NOT_FOUND.
+ECO_CHECKED eco_status store_instance_load_own(eco_tx *tx, eco_arena *arena, const char *account_id, int64_t id,
+                                               store_lock lock, instance_row *out);
 // Writes the row with version + 1.
 ECO_CHECKED eco_status store_instance_save(eco_tx *tx, instance_row *inst);
 ECO_CHECKED eco_status store_instance_blobs(eco_tx *tx, eco_arena *arena, int64_t id, instance_blobs *out);
@@ -80,8 +83,8 @@ typedef struct event_row {
   int status;
   int64_t created_at_us;
 } event_row;
-ECO_CHECKED eco_status store_event_list(eco_tx *tx, eco_arena *arena, int64_t instance_id, int64_t after, int limit,
-                                        event_row **out, size_t *count);
+ECO_CHECKED eco_status store_event_list(eco_tx *tx, eco_arena *arena, const instance_row *inst, int64_t after,
+                                        int limit, event_row **out, size_t *count);
 
 // ---- capacity, regions, prices (store_region.c) ----
 typedef struct region_row {

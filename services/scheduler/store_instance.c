@@ -21,6 +21,12 @@ static const char SQL_INSERT[] =
     "$20, $21,"
     " $22, $23, $24, $25) RETURNING id";
 static const char SQL_LOAD[] = "SELECT " INSTANCE_COLUMNS " FROM instances WHERE id = $1";
+#define LOAD_OWN \
+  "SELECT " INSTANCE_COLUMNS " FROM instances WHERE id = $1 AND account_id = $2 AND launch_state = 'done'"
+static const char SQL_LOAD_OWN[] = LOAD_OWN;
+static const char SQL_LOAD_OWN_LOCKED[] = LOAD_OWN " FOR UPDATE";
+// Asked when the account has no such instance; never locks, and reads nothing of it.
+static const char SQL_FOREIGN[] = "SELECT 1 FROM instances WHERE id = $1 AND launch_state = 'done'";
 static const char SQL_LOAD_LOCKED[] = "SELECT " INSTANCE_COLUMNS " FROM instances WHERE id = $1 FOR UPDATE";
 static const char SQL_SAVE[] =
     "UPDATE instances SET version = version + 1, status = $2, status_detail = $3, termination_reason = $4,"
@@ -140,6 +146,20 @@ eco_status store_instance_load(eco_tx *tx, eco_arena *arena, int64_t id, store_l
   }
   read_row(rows, 0, arena, out);
   return store_replicas_load(tx, out, 1);
+}
+
+eco_status store_instance_load_own(eco_tx *tx, eco_arena *arena, const char *account_id, int64_t id, store_lock lock,
+                                   instance_row *out) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(tx, lock == STORE_LOCK ? SQL_LOAD_OWN_LOCKED : SQL_LOAD_OWN, &rows,
+                      ECO_PARAMS(eco_p_i64(id), eco_p_str(account_id))));
+  if (eco_rows_count(rows) > 0) {
+    read_row(rows, 0, arena, out);
+    return store_replicas_load(tx, out, 1);
+  }
+  ECO_TRY(eco_tx_exec(tx, SQL_FOREIGN, &rows, ECO_PARAMS(eco_p_i64(id))));
+  return eco_rows_count(rows) > 0 ? eco_error(ECO_FORBIDDEN, "Instance %lld belongs to another account.", (long long)id)
+                                  : eco_error(ECO_NOT_FOUND, "There is no instance %lld.", (long long)id);
 }
 
 eco_status store_instance_save(eco_tx *tx, instance_row *i) {

@@ -33,7 +33,8 @@ static const char SQL_EVENT[] =
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 static const char SQL_EVENTS[] =
     "SELECT seq, type, message, replica_id, region, status, created_at_us FROM instance_events"
-    " WHERE instance_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+    " WHERE instance_id = $1 AND seq > $2"
+    " AND EXISTS (SELECT 1 FROM instances WHERE id = $1 AND account_id = $4) ORDER BY seq LIMIT $3";
 
 eco_status store_replica_insert(eco_tx *tx, int64_t instance_id, const replica_row *r) {
   return eco_tx_exec(tx, SQL_INSERT, NULL,
@@ -156,10 +157,12 @@ eco_status store_event_append(eco_tx *tx, instance_row *inst, int64_t now_us, co
                                 eco_p_i64(now_us)));
 }
 
-eco_status store_event_list(eco_tx *tx, eco_arena *arena, int64_t instance_id, int64_t after, int limit,
+eco_status store_event_list(eco_tx *tx, eco_arena *arena, const instance_row *inst, int64_t after, int limit,
                             event_row **out, size_t *count) {
   eco_rows *rows = NULL;
-  ECO_TRY(eco_tx_exec(tx, SQL_EVENTS, &rows, ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(after), eco_p_i64(limit))));
+  ECO_TRY(
+      eco_tx_exec(tx, SQL_EVENTS, &rows,
+                  ECO_PARAMS(eco_p_i64(inst->id), eco_p_i64(after), eco_p_i64(limit), eco_p_str(inst->account_id))));
   *count = eco_rows_count(rows);
   *out = eco_alloc_array(arena, *count + 1, sizeof(**out));
   for (size_t k = 0; k < *count; k++) {
