@@ -20,7 +20,14 @@ typedef struct driver driver;
 typedef struct driver_name_value {
   const char *name;
   const char *value;
+  bool secret;
 } driver_name_value;
+
+// A shared filesystem that the replica sees.
+typedef struct driver_mount {
+  const char *filesystem;  // its name
+  const char *path;        // where it is mounted
+} driver_mount;
 
 // All a replica needs to run. Strings are borrowed during the call. Secrets are already opened.
 typedef struct replica_spec {
@@ -43,9 +50,10 @@ typedef struct replica_spec {
   int gpu_count;
   const char *model_repo;  // Hugging Face source, "" otherwise
   const char *model_revision;
-  const char *model_path;  // shared filesystem source, "" otherwise
-  const char *hf_token;    // "" when there is none
-  int shared_memory_mb;    // 0: the driver's default
+  const char *model_path;      // shared filesystem source, "" otherwise
+  const char *hf_token;        // "" when there is none
+  const driver_mount *mounts;  // ends with filesystem NULL; NULL: none
+  int shared_memory_mb;        // 0: the driver's default
   int drain_s;
 } replica_spec;
 

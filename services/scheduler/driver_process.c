@@ -10,6 +10,7 @@
 
 #include "driver_process_internal.h"
 #include "ecolink/clock.h"
+#include "presets.h"
 
 enum { LOG_LINES_MAX = 10000 };
 
@@ -117,7 +118,10 @@ static bool is_loader_variable(const char *name) {
 
 static eco_status driver_admit(driver *base, const replica_spec *spec) {
   const process_driver *d = (const process_driver *)base;
-  bool has_command = spec->command != NULL && spec->command[0] != NULL;
+  const engine_preset *of_image = preset_find(spec->engine != NULL ? spec->engine : "");
+  // a preset's own command belongs to its image: here there is none
+  bool has_command =
+      spec->command != NULL && spec->command[0] != NULL && (of_image == NULL || spec->command != of_image->command);
   if (!process_region_is(spec->region)) {
     return eco_error_param(ECO_INVALID_REQUEST, "regions", "a region's name must be 1 to %d visible ASCII characters",
                            PROCESS_REGION_MAX - 1);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "driver_process_internal.h"
+#include "driver_template.h"
 
 enum { ENV_MAX = 512, OWN_ENV = 16 };
 static const char DEFAULT_PATH[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -95,7 +96,7 @@ eco_status process_launch_build(process_driver *d, eco_arena *arena, const proce
   char port[12];
   char path[PROCESS_PATH_MAX];
   (void)snprintf(port, sizeof(port), "%d", r->record.port);
-  const process_vars vars = {.port = port, .host = d->bind_host, .model = spec->served_name};
+  const driver_vars vars = {.port = port, .host = d->bind_host, .model = spec->served_name};
   size_t commands = count(spec->command);
   size_t args = count(spec->args);
   char **argv = eco_alloc_array(arena, commands + args + 2, sizeof(*argv));
@@ -108,9 +109,9 @@ eco_status process_launch_build(process_driver *d, eco_arena *arena, const proce
     argv[n++] = eco_strdup(arena, preset);
   }
   for (size_t i = 0; i < commands + args; i++) {
-    argv[n] = process_template(arena, i < commands ? spec->command[i] : spec->args[i - commands], &vars);
+    argv[n] = driver_template(arena, i < commands ? spec->command[i] : spec->args[i - commands], &vars);
     if (argv[n++] == NULL) {
-      return eco_error_param(ECO_INVALID_REQUEST, "args", "an argument is longer than %d bytes", PROCESS_ARG_BYTES_MAX);
+      return eco_error_param(ECO_INVALID_REQUEST, "args", "an argument is longer than %d bytes", DRIVER_ARG_BYTES_MAX);
     }
   }
   const char *search = env_value(spec, "PATH");

@@ -270,35 +270,6 @@ process_action process_decide(const process_facts *f, int64_t now_ms) {
   return replace || !f->ran || now_ms >= f->restart_at_ms ? PROCESS_START : PROCESS_WAIT;
 }
 
-// ---- templating ----
-char *process_template(eco_arena *arena, const char *text, const process_vars *vars) {
-  const struct {
-    const char *name;
-    const char *value;
-  } table[] = {{"{port}", vars->port}, {"{host}", vars->host}, {"{model}", vars->model}};
-  eco_buf out;
-  eco_buf_init(&out, PROCESS_ARG_BYTES_MAX);
-  bool ok = eco_buf_puts(&out, "");
-  while (ok && *text != '\0') {
-    size_t used = 0;
-    for (size_t i = 0; ok && *text == '{' && i < sizeof(table) / sizeof(table[0]); i++) {
-      size_t n = strlen(table[i].name);
-      if (strncmp(text, table[i].name, n) == 0) {
-        ok = eco_buf_puts(&out, table[i].value);
-        used = n;
-      }
-    }
-    if (used == 0) {
-      ok = eco_buf_putc(&out, *text);
-      used = 1;
-    }
-    text += used;
-  }
-  char *result = ok ? eco_strndup(arena, out.data ? out.data : "", out.len) : NULL;
-  eco_buf_free(&out);
-  return result;
-}
-
 // ---- /proc ----
 bool process_stat_parse(const char *text, char *state, int *session, int64_t *start_ticks) {
   const char *at = strrchr(text, ')');  // field 2 is the name in brackets, and the name may hold any byte

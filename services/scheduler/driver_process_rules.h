@@ -10,8 +10,7 @@ enum {
   PROCESS_REGION_MAX = 64,
   PROCESS_BOOT_ID_MAX = 40,
   PROCESS_RECORD_BYTES_MAX = 4096,
-  PROCESS_NAME_MAX = 48,              // "<instance>-<replica>"
-  PROCESS_ARG_BYTES_MAX = 64 * 1024,  // one argument after replacement
+  PROCESS_NAME_MAX = 48,  // "<instance>-<replica>"
   PROCESS_BACKOFF_FIRST_MS = 1000,
   PROCESS_BACKOFF_MAX_MS = 30000,
   PROCESS_STEADY_MS = 5 * 60 * 1000,  // a run that lived so long starts the back-off anew
@@ -88,15 +87,6 @@ typedef struct process_facts {
   int64_t kill_at_ms;
 } process_facts;
 process_action process_decide(const process_facts *f, int64_t now_ms);
-
-// ---- command templating: {port}, {host}, {model} ----
-typedef struct process_vars {
-  const char *port;
-  const char *host;
-  const char *model;
-} process_vars;
-// Anything else in braces stays as it is. The result is in the arena; NULL when it would pass PROCESS_ARG_BYTES_MAX.
-char *process_template(eco_arena *arena, const char *text, const process_vars *vars);
 
 // ---- /proc ----
 // State letter and start time (field 22) out of the text of /proc/<pid>/stat; the name in it may hold blanks and

@@ -3,6 +3,13 @@
 
 #include <string.h>
 
+// Ollama serves what was pulled before, under names of its own: pull the repository, then give it the registered name.
+#define OLLAMA_SCRIPT                                                                                                 \
+  "ollama serve & server=$!; until ollama list >/dev/null 2>&1; do kill -0 $server || exit 1; sleep 1; done; "        \
+  "if [ -n \"$OLLAMA_MODEL\" ]; then ollama pull \"$OLLAMA_MODEL\" && ollama cp \"$OLLAMA_MODEL\" \"$1\" || exit 1; " \
+  "fi; "                                                                                                              \
+  "trap 'kill $server' TERM INT; wait $server"
+
 static const engine_preset PRESETS[] = {
     {.name = "vllm",
      .image = "vllm/vllm-openai:latest",
@@ -43,14 +50,15 @@ static const engine_preset PRESETS[] = {
     {.name = "ollama",
      .image = "ollama/ollama:latest",
      .port = 11434,
-     .args = {"serve", NULL},
+     .command = {"/bin/sh", "-c", OLLAMA_SCRIPT, "sh", "{model}", NULL},
+     .args = {NULL},
      .repo_env = "OLLAMA_MODEL",
      .health_path = "/",
      .lists_models = false},
     {.name = "tei",
      .image = "ghcr.io/huggingface/text-embeddings-inference:latest",
      .port = 80,
-     .args = {"--hostname", "{host}", "--port", "{port}", NULL},
+     .args = {"--hostname", "{host}", "--port", "{port}", "--served-model-name", "{model}", NULL},
      .weights_from_repo = "--model-id",
      .weights_from_path = "--model-id",
      .revision = "--revision",

@@ -13,11 +13,12 @@ enum { PRESET_ARGS_MAX = 16 };
 typedef struct engine_preset {
   const char *name;
   const char *image;
-  const char *args[PRESET_ARGS_MAX];  // flags and values, ends with NULL
-  const char *weights_from_repo;      // flag put before a Hugging Face repository; NULL: taken from the environment
-  const char *weights_from_path;      // flag put before a path
-  const char *revision;               // flag put before the revision; NULL: the engine takes none
-  const char *repo_env;               // environment variable for the repository, where there is no flag; NULL
+  const char *command[PRESET_ARGS_MAX];  // in place of the image's own; empty: the image's
+  const char *args[PRESET_ARGS_MAX];     // flags and values, ends with NULL
+  const char *weights_from_repo;         // flag put before a Hugging Face repository; NULL: taken from the environment
+  const char *weights_from_path;         // flag put before a path
+  const char *revision;                  // flag put before the revision; NULL: the engine takes none
+  const char *repo_env;                  // environment variable for the repository, where there is no flag; NULL
   const char *health_path;
   int port;
   bool lists_models;  // GET /v1/models names the served model

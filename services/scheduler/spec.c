@@ -1,6 +1,8 @@
 // Building a replica's specification.
 #include "spec.h"
 
+#include <string.h>
+
 #include "app.h"
 
 static const char *const *null_terminated(eco_arena *arena, char *const *list, size_t n) {
@@ -31,18 +33,30 @@ static eco_status build_env(eco_arena *arena, const Ecolink__V1__LaunchRequest *
   driver_name_value *env = eco_alloc_array(arena, r->n_env + r->n_secret_env + 2, sizeof(*env));
   size_t n = 0;
   for (size_t i = 0; i < r->n_env; i++) {
-    env[n++] = (driver_name_value){r->env[i]->name, r->env[i]->value};
+    env[n++] = (driver_name_value){r->env[i]->name, r->env[i]->value, false};
   }
   for (size_t i = 0; i < r->n_secret_env; i++) {
     const char *value = "";
     ECO_TRY(open_sealed(arena, r->secret_env[i]->value, open_secrets, r->secret_env[i]->name, &value));
-    env[n++] = (driver_name_value){r->secret_env[i]->name, value};
+    env[n++] = (driver_name_value){r->secret_env[i]->name, value, true};
   }
-  if (preset && preset->repo_env && *model->repo) {
-    env[n++] = (driver_name_value){preset->repo_env, model->repo};
+  bool named = false;
+  for (size_t i = 0; preset && preset->repo_env && i < n; i++) {
+    named = named || strcmp(env[i].name, preset->repo_env) == 0;
+  }
+  if (preset && preset->repo_env && *model->repo && !named) {
+    env[n++] = (driver_name_value){preset->repo_env, model->repo, false};
   }
   *out = env;
   return eco_success();
+}
+
+static const driver_mount *build_mounts(eco_arena *arena, const Ecolink__V1__AcquireModelResponse *acquired) {
+  driver_mount *mounts = eco_alloc_array(arena, acquired->n_filesystems + 1, sizeof(*mounts));
+  for (size_t i = 0; i < acquired->n_filesystems; i++) {
+    mounts[i] = (driver_mount){acquired->filesystems[i]->name, acquired->filesystems[i]->mount_path};
+  }
+  return mounts;
 }
 
 eco_status spec_build(eco_arena *arena, const Ecolink__V1__LaunchRequest *r,
@@ -53,25 +67,28 @@ eco_status spec_build(eco_arena *arena, const Ecolink__V1__LaunchRequest *r,
   static const Ecolink__V1__Model no_model = ECOLINK__V1__MODEL__INIT;
   const Ecolink__V1__Model *model = acquired->model ? acquired->model : &no_model;
   bool on_filesystem = model->source == ECOLINK__V1__MODEL_SOURCE__MODEL_SOURCE_SHARED_FILESYSTEM;
-  *out = (replica_spec){.instance_id = inst->id,
-                        .replica_id = replica->id,
-                        .generation = replica->generation,
-                        .account_id = inst->account_id,
-                        .region = replica->region,
-                        .served_name = inst->served_name,
-                        .engine = config.engine,
-                        .image = config.image,
-                        .command = null_terminated(arena, r->command, r->n_command),
-                        .args = launch_arguments(config.preset, model, r, arena),
-                        .health_path = config.health_path,
-                        .port = config.port,
-                        .gpu_type = inst->gpu_type,
-                        .gpu_count = inst->gpu_count,
-                        .model_repo = on_filesystem ? "" : model->repo,
-                        .model_revision = on_filesystem ? "" : model->revision,
-                        .model_path = on_filesystem ? model->path : "",
-                        .shared_memory_mb = config.shared_memory_mb,
-                        .drain_s = inst->drain_s};
+  *out =
+      (replica_spec){.instance_id = inst->id,
+                     .replica_id = replica->id,
+                     .generation = replica->generation,
+                     .account_id = inst->account_id,
+                     .region = replica->region,
+                     .served_name = inst->served_name,
+                     .engine = config.engine,
+                     .image = config.image,
+                     .command = r->n_command == 0 && config.preset ? config.preset->command
+                                                                   : null_terminated(arena, r->command, r->n_command),
+                     .args = launch_arguments(config.preset, model, r, arena),
+                     .health_path = config.health_path,
+                     .port = config.port,
+                     .gpu_type = inst->gpu_type,
+                     .gpu_count = inst->gpu_count,
+                     .model_repo = on_filesystem ? "" : model->repo,
+                     .model_revision = on_filesystem ? "" : model->revision,
+                     .model_path = on_filesystem ? model->path : "",
+                     .mounts = build_mounts(arena, acquired),
+                     .shared_memory_mb = config.shared_memory_mb,
+                     .drain_s = inst->drain_s};
   ECO_TRY(build_env(arena, r, config.preset, model, open_secrets, &out->env));
   return open_sealed(arena, model->hf_token, open_secrets, "the model's Hugging Face token", &out->hf_token);
 }

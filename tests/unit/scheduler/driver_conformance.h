@@ -42,7 +42,7 @@ static int64_t next_instance = 1000;
 
 static replica_spec spec_of(int64_t instance, int replica, int64_t generation, replica_behaviour behaviour) {
   static const char *const nothing[] = {NULL};
-  static const driver_name_value no_env[] = {{NULL, NULL}};
+  static const driver_name_value no_env[] = {{NULL, NULL, false}};
   replica_spec spec = {.instance_id = instance,
                        .replica_id = replica,
                        .generation = generation,

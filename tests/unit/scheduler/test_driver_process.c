@@ -25,7 +25,7 @@ static void test_a_child_gets_nothing_of_ours(void **state) {
   (void)state;
   static report_lines lines;
   static const driver_name_value env[] = {
-      {"GREETING", "hello"}, {"ECOLINK_PORT", "1"}, {"SECRET", "s3cret"}, {NULL, NULL}};
+      {"GREETING", "hello", false}, {"ECOLINK_PORT", "1", false}, {"SECRET", "s3cret", false}, {NULL, NULL, false}};
   static const char *const args[] = {"{host}:{port}", "{model}", NULL};
   int leaks[3] = {open("/etc/hostname", O_RDONLY), dup(2), socket(AF_INET, SOCK_STREAM, 0)};  // inheritable ones
   (void)setenv("OUR_SECRET", "not theirs", 1);
@@ -81,7 +81,7 @@ static void test_a_child_gets_nothing_of_ours(void **state) {
 
 static void test_the_records_hold_no_secret(void **state) {
   (void)state;
-  static const driver_name_value env[] = {{"SECRET", "s3cret-value"}, {NULL, NULL}};
+  static const driver_name_value env[] = {{"SECRET", "s3cret-value", false}, {NULL, NULL, false}};
   driver *d = open_here();
   int64_t id = next_instance++;
   replica_spec spec = spec_of(id, 1, 1, BEHAVE_SERVE);
@@ -268,7 +268,7 @@ static void test_commands_and_unknown_engines_are_refused_with_the_field_at_faul
   driver *d = NULL;
   assert_true(eco_ok(process_driver_open(&options, &d)));
   static const char *const no_command[] = {NULL};
-  static const driver_name_value preload[] = {{"LD_PRELOAD", "/tmp/x.so"}, {NULL, NULL}};
+  static const driver_name_value preload[] = {{"LD_PRELOAD", "/tmp/x.so", false}, {NULL, NULL, false}};
   const struct {
     const char *engine;
     const char *image;

@@ -13,6 +13,7 @@
 // clang-format on
 
 #include "driver_process_rules.h"
+#include "driver_template.h"
 
 static uint64_t seed = 42;
 
@@ -173,7 +174,7 @@ static void test_every_combination_of_facts_has_a_safe_action(void **state) {
 
 static void test_templates_replace_port_host_and_model_and_nothing_else(void **state) {
   (void)state;
-  const process_vars vars = {.port = "21000", .host = "127.0.0.1", .model = "my-{port}"};
+  const driver_vars vars = {.port = "21000", .host = "127.0.0.1", .model = "my-{port}"};
   static const char *const cases[][2] = {
       {"--port={port}", "--port=21000"},
       {"{host}:{port}", "127.0.0.1:21000"},
@@ -186,12 +187,12 @@ static void test_templates_replace_port_host_and_model_and_nothing_else(void **s
   };
   eco_arena *arena = eco_arena_new();
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-    assert_string_equal(process_template(arena, cases[i][0], &vars), cases[i][1]);
+    assert_string_equal(driver_template(arena, cases[i][0], &vars), cases[i][1]);
   }
-  char *huge = malloc(PROCESS_ARG_BYTES_MAX + 8);
-  memset(huge, 'x', PROCESS_ARG_BYTES_MAX + 7);
-  huge[PROCESS_ARG_BYTES_MAX + 7] = '\0';
-  assert_null(process_template(arena, huge, &vars));
+  char *huge = malloc(DRIVER_ARG_BYTES_MAX + 8);
+  memset(huge, 'x', DRIVER_ARG_BYTES_MAX + 7);
+  huge[DRIVER_ARG_BYTES_MAX + 7] = '\0';
+  assert_null(driver_template(arena, huge, &vars));
   free(huge);
   eco_arena_free(arena);
 }
