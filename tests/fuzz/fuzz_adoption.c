@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "driver_process_rules.h"
+#include "driver_template.h"
 #include "ecolink/id.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -76,10 +77,10 @@ static void try_name(const char *text) {
 }
 
 static void try_text(const char *text, size_t n) {
-  const process_vars vars = {.port = "8080", .host = "127.0.0.1", .model = "my-llama"};
+  const driver_vars vars = {.port = "8080", .host = "127.0.0.1", .model = "my-llama"};
   eco_arena *arena = eco_arena_new();
-  const char *made = process_template(arena, text, &vars);
-  require(made == NULL || strlen(made) <= PROCESS_ARG_BYTES_MAX);
+  const char *made = driver_template(arena, text, &vars);
+  require(made == NULL || strlen(made) <= DRIVER_ARG_BYTES_MAX);
   eco_arena_free(arena);
   const size_t start = process_tail_start(text, n, TAIL_LINES);
   require(start <= n && (start == 0 || text[start - 1] == '\n'));
