@@ -264,6 +264,7 @@ static void set_peer(gw_client *c) {
       inet_ntop(AF_INET, &((struct sockaddr_in *)&peer)->sin_addr, c->peer, sizeof c->peer);
     }
     c->trusted = gw_config_trusts((struct sockaddr *)&peer);
+    c->address = gw_address_of((struct sockaddr *)&peer);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <llhttp.h>
 
+#include "address_limit.h"
 #include "io.h"
 #include "request.h"
 
@@ -27,6 +28,7 @@ struct gw_client {
   uint64_t lingered;
   uint64_t since_ms;  // of the present wait: idle, head, or body
   char peer[46];
+  gw_address address;  // of the peer
 };
 
 void gw_client_accept(uv_stream_t *listener, int status);

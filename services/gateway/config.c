@@ -27,6 +27,8 @@ const eco_setting gw_settings[] = {
     NUM("RATE_LIMIT_DEFAULT", rate_limit_default, "200", 1, 10000000, "calls a minute of a key that names no limit"),
     NUM("RATE_LIMIT_SHARE", rate_limit_share, "1", 1, 1000,
         "gateways that share the traffic: each enforces limit / share"),
+    NUM("PUBLIC_RATE_LIMIT", public_rate_limit, "300", 0, 10000000,
+        "requests a minute from one address (IPv6: one /64) that bring no key, or none that is valid; 0: no limit"),
     NUM("JSON_BODY_MAX", json_body_max, "33554432", 1024, INT64_MAX, "bytes of a JSON body"),
     NUM("MULTIPART_BODY_MAX", multipart_body_max, "67108864", 1024, INT64_MAX, "bytes of a multipart body"),
     NUM("HELD_MAX", held_max, "268435456", 1048576, INT64_MAX,

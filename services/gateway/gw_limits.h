@@ -38,6 +38,7 @@ enum {
   GW_USAGE_RING = 16384,  // records per loop between two drains
   GW_USAGE_BATCH = 4096,  // aggregated records per published batch
   GW_USAGE_FLUSH_MS = 200,
+  GW_ADDRESS_SLOTS = 65536,              // strangers' rate limits: half a megabyte, whoever comes
   GW_SHARDS = 256,                       // per snapshot table: a change copies one
   GW_MODELS_LIST_MAX = 2 * 1024 * 1024,  // bytes of GET /v1/models
 };

@@ -73,6 +73,7 @@ static const struct {
     {"x-real-ip", GW_H_FORWARDED},
     {"x-forwarded-for", GW_H_FORWARDED_FOR},
     {"alt-svc", GW_H_ALT_SVC},
+    {"cookie", GW_H_COOKIE},
     {"set-cookie", GW_H_SET_COOKIE},
     {"idempotency-key", GW_H_IDEMPOTENCY_KEY},
     {"traceparent", GW_H_TRACEPARENT},

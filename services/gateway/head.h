@@ -36,6 +36,7 @@ typedef enum gw_header_id {
   GW_H_ECOLINK,        // x-ecolink-*
   GW_H_RATELIMIT,      // x-ratelimit-*
   GW_H_ALT_SVC,
+  GW_H_COOKIE,
   GW_H_SET_COOKIE,
   GW_H_IDEMPOTENCY_KEY,
   GW_H_TRACEPARENT,

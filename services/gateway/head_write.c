@@ -1,6 +1,7 @@
 // Rebuilding heads for the other side; see head.h.
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "head.h"
 
@@ -48,6 +49,52 @@ static void put_header(writer *w, const gw_head *h, const gw_header *x) {
   put(w, "\r\n", 2);
 }
 
+// Cookie names that begin with "ecolink" (after __Host- or __Secure-) are the console's: it may share the origin with
+// /proxy, where tenants' containers answer, and they are neither told of them nor may they set them.
+static bool our_cookie(gw_slice pair) {
+  static const char *const PREFIXES[] = {"__host-", "__secure-"};
+  static const char OURS[] = "ecolink";
+  for (size_t i = 0; i < sizeof PREFIXES / sizeof PREFIXES[0]; i++) {
+    const size_t n = strlen(PREFIXES[i]);
+    if (pair.n >= n && strncasecmp(pair.p, PREFIXES[i], n) == 0) {
+      pair.p += n;
+      pair.n -= n;
+    }
+  }
+  return pair.n >= sizeof OURS - 1 && strncasecmp(pair.p, OURS, sizeof OURS - 1) == 0;
+}
+
+static gw_slice trimmed(const char *p, size_t n) {
+  for (; n > 0 && (*p == ' ' || *p == '\t'); n--) {
+    p++;
+  }
+  while (n > 0 && (p[n - 1] == ' ' || p[n - 1] == '\t')) {
+    n--;
+  }
+  return (gw_slice){p, n};
+}
+
+// The header without our own; nothing at all when nothing is left.
+static void put_cookies(writer *w, gw_slice all) {
+  bool any = false;
+  while (all.n > 0) {
+    const char *semicolon = memchr(all.p, ';', all.n);
+    const size_t n = semicolon ? (size_t)(semicolon - all.p) : all.n;
+    const gw_slice pair = trimmed(all.p, n);
+    if (pair.n > 0 && !our_cookie(pair)) {
+      puts_(w, any ? "; " : "cookie: ");
+      put_slice(w, pair);
+      any = true;
+    }
+    const size_t used = n + (semicolon ? 1 : 0);
+    all.p += used;
+    all.n -= used;
+  }
+  if (any) {
+    puts_(w, "\r\n");
+  }
+}
+
 static bool request_keeps(const gw_header *x, const gw_request_out *r) {
   if (x->named) {
     return false;
@@ -62,6 +109,7 @@ static bool request_keeps(const gw_header *x, const gw_request_out *r) {
     case GW_H_AUTHORIZATION:
     case GW_H_EXPECT:
     case GW_H_ECOLINK:
+    case GW_H_COOKIE:         // written below, on /proxy
     case GW_H_FORWARDED_FOR:  // written below
       return false;
     case GW_H_ACCEPT_ENCODING:
@@ -110,6 +158,8 @@ size_t gw_head_write_request(const gw_head *h, const gw_request_out *r, char *ou
   for (unsigned i = 0; i < h->n; i++) {
     if (request_keeps(&h->h[i], r)) {
       put_header(&w, h, &h->h[i]);
+    } else if (h->h[i].id == GW_H_COOKIE && !h->h[i].named && !r->v1) {
+      put_cookies(&w, gw_head_value(h, &h->h[i]));
     }
   }
   put_forwarded(&w, h, r);
@@ -135,7 +185,7 @@ size_t gw_head_write_request(const gw_head *h, const gw_request_out *r, char *ou
   return w.over ? 0 : w.len;
 }
 
-static bool response_keeps(const gw_header *x, const gw_response_out *r) {
+static bool response_keeps(const gw_head *h, const gw_header *x, const gw_response_out *r) {
   if (x->named) {
     return false;
   }
@@ -150,7 +200,7 @@ static bool response_keeps(const gw_header *x, const gw_response_out *r) {
     case GW_H_ALT_SVC:
       return false;
     case GW_H_SET_COOKIE:
-      return !r->v1;
+      return !r->v1 && !our_cookie(gw_head_value(h, x));
     case GW_H_SANDBOX:
       return r->v1;
     default:
@@ -166,7 +216,7 @@ size_t gw_head_write_response(const gw_head *h, const gw_response_out *r, char *
   puts_(&w, gw_status_reason(r->status));
   puts_(&w, "\r\n");
   for (unsigned i = 0; h && i < h->n; i++) {
-    if (response_keeps(&h->h[i], r)) {
+    if (response_keeps(h, &h->h[i], r)) {
       put_header(&w, h, &h->h[i]);
     }
   }

@@ -38,8 +38,31 @@ static gw_slice presented_key(gw_req *r, bool v1) {
   return v1 ? gw_head_get(&r->head, GW_H_API_KEY) : (gw_slice){"", 0};
 }
 
+// Strangers share a limit by address. Behind a proxy that we trust it is the address that this one wrote down.
+static bool stranger_within_limit(gw_req *r) {
+  gw_address address = r->client->address;
+  gw_slice chain = r->client->trusted ? gw_head_get(&r->head, GW_H_FORWARDED_FOR) : (gw_slice){"", 0};
+  if (gw_cfg.public_rate_limit == 0) {
+    return true;
+  }
+  (void)gw_address_forwarded(chain.p, chain.n, &address);
+  const int64_t share = gw_cfg.public_rate_limit / gw_cfg.rate_limit_share;
+  r->limit = gw_address_limit(&address, (int64_t)(uv_hrtime() / 1000), share > 0 ? (int32_t)share : 1);
+  if (r->limit.allowed) {
+    return true;
+  }
+  r->limited = true;
+  r->retry_after_s = r->limit.retry_after_s > 0 ? r->limit.retry_after_s : 1;
+  gw_req_fail(r, eco_error(ECO_RATE_LIMIT_EXCEEDED,
+                           "Without a valid API key this address may make %d requests a minute. Try again in %d s.",
+                           r->limit.limit, r->retry_after_s));
+  return false;
+}
+
 static bool refuse_key(gw_req *r, const char *message) {
-  gw_req_fail(r, eco_error(ECO_UNAUTHORIZED, "%s", message));
+  if (stranger_within_limit(r)) {
+    gw_req_fail(r, eco_error(ECO_UNAUTHORIZED, "%s", message));
+  }
   return false;
 }
 
@@ -67,19 +90,22 @@ static bool authenticate(gw_req *r, gw_slice text) {
   }
   r->cell = key->cell;
   r->role = key->role;
+  memcpy(r->key_hash, hash, sizeof hash);
   int64_t limit = (key->rate_limit ? key->rate_limit : gw_cfg.rate_limit_default) / gw_cfg.rate_limit_share;
   r->limit.limit = limit > 0 ? (int32_t)limit : 1;
   return true;
 }
 
+bool gw_req_key_holds(const gw_req *r) {
+  if (!r->cell) {
+    return true;
+  }
+  const gw_key *key = gw_snapshot_key(gw_loop_snapshot(r->loop), r->key_hash);
+  return key && !key->revoked && !(key->expires_at_us && key->expires_at_us <= eco_now_us());
+}
+
 static bool within_limit(gw_req *r) {
-  int64_t now_us = (int64_t)(uv_hrtime() / 1000);
-  int64_t tat = atomic_load_explicit(&r->cell->tat_us, memory_order_relaxed);
-  int64_t next = 0;
-  do {
-    r->limit = gw_limit_check(tat, now_us, r->limit.limit, &next);
-  } while (r->limit.allowed && !atomic_compare_exchange_weak_explicit(&r->cell->tat_us, &tat, next,
-                                                                      memory_order_relaxed, memory_order_relaxed));
+  r->limit = gw_limit_take(&r->cell->tat_us, (int64_t)(uv_hrtime() / 1000), r->limit.limit);
   r->limited = true;
   if (r->limit.allowed) {
     return true;
@@ -377,7 +403,8 @@ static void proxy(gw_req *r, int64_t instance, gw_slice rest) {
 static void management(gw_req *r) {
   const char *method = llhttp_method_name((llhttp_method_t)r->method);
   bool public_route = gw_mgmt_public(r->loop->mgmt, method, r->target.path.p, r->target.path.n);
-  if (!(public_route && presented_key(r, false).n == 0) && !admit(r, false)) {
+  const bool stranger = public_route && presented_key(r, false).n == 0;
+  if (stranger ? !stranger_within_limit(r) : !admit(r, false)) {
     return;
   }
   r->kind = GW_KIND_MGMT;
@@ -409,7 +436,7 @@ void gw_judge(gw_req *r, int major, int minor) {
     proxy(r, instance, rest);
   } else if (r->loop->mgmt && gw_mgmt_owns(r->loop->mgmt, path.p, path.n)) {
     management(r);
-  } else {
+  } else if (stranger_within_limit(r)) {
     gw_req_fail(r, eco_error(ECO_NOT_FOUND, "There is nothing at this path."));
   }
   gw_req_count(r);

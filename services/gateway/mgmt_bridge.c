@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "ecolink/error_json.h"
 
 typedef struct gw_bridge {
   gw_loop *loop;
@@ -16,6 +17,7 @@ typedef struct gw_bridge {
   _Atomic int refs;
   bool begun;    // the head has gone out
   bool waiting;  // the next piece is due at due_ms
+  bool follows;  // an event stream: it goes on for as long as its key holds
   uint64_t due_ms;
 } gw_bridge;
 
@@ -164,6 +166,7 @@ static void deliver(gw_piece *p) {
   }
   if (!b->begun) {
     b->begun = true;
+    b->follows = strcmp(p->content_type, "text/event-stream") == 0;
     gw_req_answer_begin(r, m->status, p->content_type);
   }
   uv_buf_t iov = uv_buf_init((char *)p->body, (unsigned)m->body_len);
@@ -198,8 +201,27 @@ void gw_bridge_deliver(gw_loop *loop) {
   }
 }
 
+// The stream ends as every stream does, with its last event and the body's proper end.
+static void end_for_key(gw_req *r) {
+  eco_buf *text = &r->loop->text;
+  eco_buf_reset(text);
+  const eco_status why = eco_error(ECO_UNAUTHORIZED, "The API key has been revoked or has expired: the stream ends.");
+  const bool ok =
+      eco_buf_puts(text, "event: error\ndata: ") && eco_error_json(text, why, r->id) && eco_buf_puts(text, "\n\n");
+  gw_bridge_release(r);
+  if (ok) {
+    uv_buf_t iov = uv_buf_init(text->data, (unsigned)text->len);
+    gw_req_send_body(r, &iov, 1);
+  }
+  gw_req_send_end(r);
+}
+
 void gw_bridge_due(gw_req *r, uint64_t now_ms) {
   gw_bridge *b = r->bridge;
+  if (b->follows && !gw_req_key_holds(r)) {
+    end_for_key(r);
+    return;
+  }
   if (b->waiting && now_ms >= b->due_ms && !r->client->io.congested) {
     ask_next(b);
   }

@@ -26,3 +26,14 @@ gw_limit gw_limit_check(int64_t tat_us, int64_t now_us, int32_t per_minute, int6
   l.reset_s = seconds_up((next > now_us ? next : now_us) - now_us);
   return l;
 }
+
+gw_limit gw_limit_take(_Atomic int64_t *tat_us, int64_t now_us, int32_t per_minute) {
+  int64_t tat = atomic_load_explicit(tat_us, memory_order_relaxed);
+  int64_t next = 0;
+  gw_limit l;
+  do {
+    l = gw_limit_check(tat, now_us, per_minute, &next);
+  } while (l.allowed &&
+           !atomic_compare_exchange_weak_explicit(tat_us, &tat, next, memory_order_relaxed, memory_order_relaxed));
+  return l;
+}

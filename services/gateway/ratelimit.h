@@ -3,6 +3,7 @@
 #ifndef GATEWAY_RATELIMIT_H
 #define GATEWAY_RATELIMIT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,5 +18,8 @@ typedef struct gw_limit {
 // tat_us and now_us are on the same monotonic clock. `per_minute` >= 1 calls may come at once, then they are spaced
 // evenly. *next_tat_us is what to store when allowed (and equals tat_us when not).
 gw_limit gw_limit_check(int64_t tat_us, int64_t now_us, int32_t per_minute, int64_t *next_tat_us);
+
+// Takes one call from a bucket that several threads share.
+gw_limit gw_limit_take(_Atomic int64_t *tat_us, int64_t now_us, int32_t per_minute);
 
 #endif

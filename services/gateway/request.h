@@ -47,7 +47,8 @@ typedef struct gw_req {
   // who
   gw_cell *cell;  // NULL: not authenticated
   uint8_t role;
-  bool counted;  // in cell->in_flight and the gauges
+  uint8_t key_hash[32];  // with a cell: to see whether the key still holds
+  bool counted;          // in cell->in_flight and the gauges
   gw_limit limit;
   bool limited;  // limit is meaningful
   // early failure: answered once it is known whether the body has come
@@ -115,6 +116,9 @@ void gw_req_count(gw_req *r);  // enters the in-flight counters; left by gw_req_
 // Records an early failure (the first one stays).
 void gw_req_fail(gw_req *r, eco_status error);
 void gw_req_fail_close(gw_req *r, eco_status error);  // the connection cannot be used any more
+
+// Whether the key that this request came with is still good. Without one: true.
+bool gw_req_key_holds(const gw_req *r);
 
 // Body bytes from the parser: kept, or dropped after an early failure.
 void gw_req_body(gw_req *r, const char *p, size_t n);

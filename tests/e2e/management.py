@@ -74,7 +74,8 @@ class LocalStack:
     def __init__(self):
         self.state = tempfile.mkdtemp(prefix="eco-e2e-", dir="/tmp")
         os.chmod(self.state, 0o755)
-        self.env = dict(os.environ, ECOLINK_STATE_DIR=self.state, ECOLINK_BUILD_DIR=BUILD, NO_COLOR="1")
+        self.env = dict(os.environ, ECOLINK_STATE_DIR=self.state, ECOLINK_BUILD_DIR=BUILD, NO_COLOR="1",
+                        ECOLINK_GATEWAY_PUBLIC_RATE_LIMIT="0")  # all tests share one address
 
     def run(self, *args, timeout=300):
         return subprocess.run([STACK, *args], env=self.env, capture_output=True, text=True, timeout=timeout, check=False)

@@ -260,6 +260,7 @@ class Gateway:
             ECOLINK_GATEWAY_SEAL_PUBLIC_KEY="00" * 31 + "09",
             ECOLINK_GATEWAY_IDEMPOTENCY_SECRET="0123456789abcdef0123456789abcdef",
             ECOLINK_GATEWAY_LOG_FORMAT="text",
+            ECOLINK_GATEWAY_PUBLIC_RATE_LIMIT="0",  # tests ask a lot without a key, from one address
         )
         env.update({f"ECOLINK_GATEWAY_{k}": str(v) for k, v in settings.items()})
         self.log_path = self.dir / "log"
