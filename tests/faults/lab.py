@@ -5,7 +5,6 @@ the script. Every service looks into <state>/crash/<service> for the crash point
 and JetStream's files lie on small file systems of their own, so that a disk can be really full.
 """
 import errno
-import json
 import os
 import pathlib
 import shutil
@@ -15,7 +14,7 @@ import tempfile
 import time
 
 import psycopg2
-from eco.stack import FASTER, SERVICES, Stack
+from eco.stack import SERVICES, TREE, Stack
 from eco.waiting import wait
 
 DATABASE_SERVICES = ("registry", "scheduler", "billing", "health")
@@ -30,6 +29,12 @@ SETTINGS = {
     "health": {},
     "gateway": {},
 }
+
+
+def printed_crash_points(service):
+    """The service's own list, of the build under test."""
+    binary = pathlib.Path(os.environ.get("ECOLINK_BUILD_DIR", TREE / "build/asan")) / f"bin/ecolink-{service}"
+    return sorted(subprocess.run([str(binary), "--list-crash-points"], check=True, capture_output=True, text=True).stdout.split())
 
 
 class Part:
@@ -193,8 +198,8 @@ class Lab(Stack):
     def second(self, name):
         """A second copy of a service on the same database and bus (the gateway: with a listener and files of its own)."""
         from ecotest.stack import free_port
-        env, upper = dict(self.parts[name].env), name.upper()
-        env.pop("ECOLINK_CRASH_POINT", None)
+        upper = name.upper()
+        env = {k: v for k, v in self.parts[name].env.items() if k != "ECOLINK_CRASH_POINT"}
         port = free_port()
         env[f"ECOLINK_{upper}_ADMIN_LISTEN"] = f"127.0.0.1:{port}"
         if name == "gateway":
@@ -229,10 +234,6 @@ class Lab(Stack):
         wait(lambda: self.admin.get("/regions").status_code == 200, "the management API", 30, 0.02)
 
     # ---- crash points ----
-    def crash_points(self, name):
-        binary = self.build / f"bin/ecolink-{name}"
-        return subprocess.run([str(binary), "--list-crash-points"], check=True, capture_output=True, text=True).stdout.split()
-
     def arm(self, name, point):
         file = self.state / f"crash/{name}"
         new = file.with_suffix(".new")

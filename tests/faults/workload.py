@@ -182,10 +182,24 @@ class Tenants:
         self.all.append(Tenant(self.lab, balance))
         return self.all[-1]
 
+    def forget(self):
+        """Those of tests before: their instances have ended."""
+        self.all = []
+
+    def broken_promises(self):
+        return [wrong for t in self.all for wrong in t.kept_promises()]
+
+    def stop_all(self):
+        """Asks every instance to end, without waiting for it."""
+        for tenant in self.all:
+            for instance in tenant.ok("GET", "/inference-instances", params={"limit": 100})["data"]:
+                if instance["status"] in ("pending", "provisioning", "running"):
+                    tenant.want_stop(instance["id"]).ok(200)
+
     def call(self, row):
         """(status, region) of a call to the instance of a scheduler row, as its owner; for the world checker."""
         owner = next((t for t in self.all if t.account_id == row["account_id"]), None)
         if owner is None:
-            return None
+            return None  # of a test before
         answer = owner.chat(f"{row['served_name']}:{row['id']}", max_tokens=1, timeout=10)
         return answer.status_code, answer.headers.get("x-ecolink-region")

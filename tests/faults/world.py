@@ -99,7 +99,9 @@ def look_gateway(call, instances, ended_at_most=3):
     ended = sorted((i for i in instances if i["status"] in (STOPPED, FAILED)), key=lambda i: -i["id"])[:ended_at_most]
     for i in [i for i in instances if i["status"] in LIVE] + ended:
         if i["openai_compatible"] and i["launch_state"] == "done":
-            out[i["id"]] = call(i)
+            answer = call(i)
+            if answer is not None:
+                out[i["id"]] = answer
     return out
 
 

@@ -1,0 +1,75 @@
+"""Poison: from a moment on the database refuses every event of one consumer for a reason that no retry mends, as a bug in its handler
+would; `mend` takes the refusal away, as the release with the fix would. What snapshots bring is not refused."""
+import json
+import queue
+import re
+
+import requests
+from eco.waiting import wait
+from ecotest import pb
+from ecotest.nats import NoResponders
+
+CONSUMERS = {
+    "registry": ("registry_scheduler_instance", "registry_gateway_usage"),
+    "scheduler": ("scheduler_billing_hold", "scheduler_health_replica"),
+    "billing": ("billing_registry_account", "billing_scheduler_instance", "billing_gateway_usage"),
+    "health": ("health_scheduler_replica", "health_gateway_upstream"),
+}
+
+
+class Poison:
+    def __init__(self, lab, service, consumer=None):
+        self.lab, self.service = lab, service
+        self.consumer = consumer or CONSUMERS[service][0]
+
+    def __enter__(self):
+        s = self.service
+        self.before = self.metric()
+        self.lab.sql(f"""
+          CREATE FUNCTION {s}.poison() RETURNS trigger LANGUAGE plpgsql AS $$
+          BEGIN RAISE EXCEPTION 'poisoned on purpose' USING ERRCODE = 'check_violation'; END $$;
+          CREATE TRIGGER poison BEFORE INSERT ON {s}.inbox FOR EACH ROW WHEN (NEW.consumer = '{self.consumer}') EXECUTE FUNCTION {s}.poison()""")
+        return self
+
+    def __exit__(self, *_):
+        self.mend()
+
+    def mend(self):
+        self.lab.sql(f"DROP TRIGGER IF EXISTS poison ON {self.service}.inbox; DROP FUNCTION IF EXISTS {self.service}.poison()")
+
+    def provoke(self, tenants):
+        """A life in which every owner has something to say to every consumer. Returns the tenant and a running instance."""
+        tenant = tenants.new()
+        instance = tenant.running()
+        self.lab.replicas(instance["id"])[0].kill()
+        for _ in range(8):  # some of them meet the dead replica, which gateways report
+            assert tenant.chat(instance["model"], max_tokens=1).status_code == 200
+        tenant.wait_running(instance["id"])
+        return tenant, instance
+
+    def letters(self):
+        return self.lab.sql(f"SELECT id, entity_id, error FROM {self.service}.dead_letters WHERE consumer = %s", (self.consumer,))
+
+    def wait_letter(self):
+        return wait(self.letters, f"a dead letter of {self.consumer}", 30)
+
+    def metric(self):
+        port = self.lab.ports[f"{self.service.upper()}_ADMIN"]
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        found = re.search(r"^ecolink_dead_letters_total(?:\{[^}]*\})? ([0-9]+)", text, re.M)
+        return int(found.group(1)) if found else 0
+
+    def alarms(self):
+        """Errors in the log that name this consumer's letters."""
+        lines = [json.loads(x) for x in self.lab.log(self.service).splitlines() if x.startswith("{")]
+        return [x for x in lines if x["level"] == "error" and "dead letter" in x["message"] and x.get("consumer") == self.consumer]
+
+    def replay(self):
+        """The RPC, as an operator's tool would call it: the reply, or None when nobody answered."""
+        context = pb.common.RequestContext(request_id="replay", deadline_us=2 ** 60)
+        envelope = pb.common.RpcRequest(context=context, body=pb.common.ReplayDeadLettersRequest().SerializeToString())
+        try:
+            data = self.lab.nats.request(f"ecolink.rpc.{self.service}.ReplayDeadLetters", envelope.SerializeToString(), 10)
+        except (NoResponders, OSError, queue.Empty):
+            return None
+        return pb.common.RpcReply.FromString(data)
