@@ -13,13 +13,15 @@ launch without an answer) is a complaint too: `settle` looks again until there a
   leftovers      outboxes are empty, no dead letters, no unanswered launches, no pins or probe targets of the dead
   the gateway    answers for every running instance, from one of its regions, and for no stopped one
 """
-import base64
 import collections
 import json
 import pathlib
+import queue
 import time
+import uuid
 
 import check_ledger
+import psycopg2
 from ecotest import pb
 
 PENDING, PROVISIONING, RUNNING, STOPPING, STOPPED, FAILED = range(1, 7)
@@ -60,15 +62,26 @@ def look_database(connection):
 
 
 def look_bucket(nats, bucket):
-    """{key: (version, deleted, value)}; `_generation` among them."""
-    out = {}
-    for key in nats.kv_keys(bucket):
-        message = nats.js(f"STREAM.MSG.GET.KV_{bucket}", {"last_by_subj": f"$KV.{bucket}.{key}"})["message"]
-        if b"KV-Operation" in base64.b64decode(message.get("hdrs", "")):
-            continue
-        entry = pb.common.KvEntry.FromString(base64.b64decode(message.get("data", "")))
-        out[key] = (entry.version, entry.deleted, entry.value)
-    return out
+    """{key: (version, deleted, value)}; `_generation` among them. One pass of a consumer that ends with this look."""
+    inbox = f"_INBOX_tests.{uuid.uuid4().hex}"
+    feed = nats.subscribe(inbox)
+    try:
+        config = {"deliver_subject": inbox, "deliver_policy": "last_per_subject", "ack_policy": "none", "mem_storage": True,
+                  "inactive_threshold": 5_000_000_000, "filter_subject": f"$KV.{bucket}.>"}
+        made = nats.js(f"CONSUMER.CREATE.KV_{bucket}", {"stream_name": f"KV_{bucket}", "config": config})
+        out = {}
+        for _ in range(made["num_pending"] + made["delivered"]["consumer_seq"]):
+            message = feed.next(5)
+            if b"KV-Operation" in message.headers:
+                continue
+            entry = pb.common.KvEntry.FromString(message.data)
+            out[message.subject.split(".", 2)[2]] = (entry.version, entry.deleted, entry.value)
+        nats.js(f"CONSUMER.DELETE.KV_{bucket}.{made['name']}")
+        return out
+    except queue.Empty as e:
+        raise OSError(f"bucket {bucket} cannot be read") from e
+    finally:
+        feed.close()
 
 
 def look_processes(state):
@@ -351,7 +364,7 @@ def settle(lab, call=None, seconds=30.0, expect=lambda world: ()):
         try:
             world = look(lab, call)
             wrong = judge(world) + list(expect(world))
-        except (OSError, RuntimeError) as e:
+        except (OSError, RuntimeError, queue.Empty, psycopg2.Error) as e:
             wrong = [f"the world cannot be looked at: {e}"]
         if not wrong:
             return world
