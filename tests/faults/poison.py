@@ -43,7 +43,7 @@ class Poison:
         instance = tenant.running()
         self.lab.replicas(instance["id"])[0].kill()
         for _ in range(8):  # some of them meet the dead replica, which gateways report
-            assert tenant.chat(instance["model"], max_tokens=1).status_code == 200
+            wait(lambda: tenant.chat(instance["model"], max_tokens=1).status_code == 200, "an answer of the other replica", 10, 0.01)
         tenant.wait_running(instance["id"])
         return tenant, instance
 
