@@ -59,6 +59,8 @@ extern const cli_option cli_admin_paged[], cli_admin_account_options[], cli_admi
       {.path = "admin platform-models", .summary = "The catalogue"},                                                   \
       CLI_ADMIN_LIST("platform-models list", "List the catalogue", "/admin/platform-models",                           \
                      cli_view_platform_models),                                                                        \
+      CLI_ADMIN_CALL("platform-models show", "Show one entry", "GET", "/admin/platform-models/{name}",                 \
+                     cli_view_platform_models, cli_admin_name_path, NULL),                                             \
       CLI_ADMIN_CALL("platform-models put", "Add or change an entry", "PUT", "/admin/platform-models/{name}",          \
                      cli_view_platform_models, cli_admin_name_path, cli_admin_platform_options),                       \
       CLI_ADMIN_CALL("platform-models delete", "Remove an entry", "DELETE", "/admin/platform-models/{name}",           \
