@@ -56,7 +56,8 @@ eco_status eco_idem_begin(eco_ctx *ctx, eco_tx *tx) {
   ECO_TRY(eco_tx_exec(
       tx, SQL_CLAIM, &rows,
       ECO_PARAMS(eco_p_str(ctx->idem_scope), eco_p_bytes(ctx->idem_hash, ctx->idem_hash_len), eco_p_i64(ctx->now_us))));
-  if (eco_rows_affected(rows) == 0) {
+  ctx->idem_taken = eco_rows_affected(rows) == 0;
+  if (ctx->idem_taken) {
     return eco_error(ECO_IN_PROGRESS, "a request with this Idempotency-Key is still running: ask again for its answer");
   }
   return eco_success();

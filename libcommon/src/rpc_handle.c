@@ -177,20 +177,32 @@ static eco_status run_write(eco_ctx *ctx, const eco_rpc_def *def, const void *re
   return finish_write(ctx, st, reply);
 }
 
+static bool time_left(const eco_ctx *ctx) {
+  return ctx->deadline_ms > 0 && eco_boottime_ms() < ctx->deadline_ms;
+}
+
+// A twin may pass the look before the first call's intent is committed, and then finds the key taken: it has done
+// nothing yet, so it waits for the first one's answer; should that one have left none, it runs itself.
 static eco_status run_manual(eco_ctx *ctx, const eco_rpc_def *def, const void *request, ProtobufCMessage *reply,
                              packed_body *body) {
-  if (ctx->idem_scope[0] != '\0') {
-    kit_idem_found found;
-    kit_idem_answer answer = {.reply = NULL};
-    ECO_TRY(kit_idem_wait(ctx, &found, &answer));
-    if (found == KIT_IDEM_REPLAY) {
-      *body = (packed_body){.data = answer.reply, .len = answer.reply_len};
-      return answer.status;
+  eco_status st;
+  do {
+    if (ctx->idem_scope[0] != '\0') {
+      kit_idem_found found;
+      kit_idem_answer answer = {.reply = NULL};
+      ECO_TRY(kit_idem_wait(ctx, &found, &answer));
+      if (found == KIT_IDEM_REPLAY) {
+        *body = (packed_body){.data = answer.reply, .len = answer.reply_len};
+        return answer.status;
+      }
     }
+    ctx->idem_taken = false;
+    st = def->fn(ctx, request, reply);
+  } while (ctx->idem_taken && st.code == ECO_IN_PROGRESS && time_left(ctx));
+  if (eco_ok(st)) {
+    pack_body(ctx->arena, reply, body);
   }
-  ECO_TRY(def->fn(ctx, request, reply));
-  pack_body(ctx->arena, reply, body);
-  return eco_success();
+  return st;
 }
 
 static eco_status run_mode(eco_ctx *ctx, const eco_rpc_def *def, const void *request, ProtobufCMessage *reply,

@@ -70,7 +70,7 @@ eco_status rpc_get_usage(eco_ctx *ctx, const void *request, void *reply) {
   int32_t limit;
   ECO_TRY(eco_page_limit(r->limit, BILLING_LIST_DEFAULT, BILLING_LIST_MAX, &limit));
   ECO_TRY(page_day(r->to, "to", today, &query.to_day));
-  ECO_TRY(page_day(r->from, "from", today - BILLING_USAGE_DEFAULT_DAYS, &query.from_day));
+  ECO_TRY(page_day(r->from, "from", query.to_day - BILLING_USAGE_DEFAULT_DAYS, &query.from_day));
   if (query.from_day > query.to_day) {
     return eco_error_param(ECO_INVALID_REQUEST, "from", "from must not be after to");
   }

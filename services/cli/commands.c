@@ -217,7 +217,7 @@ static const cli_option USAGE[] = {
      .kind = CLI_TEXT,
      .place = CLI_QUERY,
      .value = "DAY",
-     .help = "first day, YYYY-MM-DD (default 30 days ago)"},
+     .help = "first day, YYYY-MM-DD (default 30 days before the last)"},
     {.name = "to", .kind = CLI_TEXT, .place = CLI_QUERY, .value = "DAY", .help = "last day (default today)"},
     {.name = "instance",
      .kind = CLI_TEXT,

@@ -42,6 +42,7 @@ typedef struct eco_ctx {
   const char *idem_scope;  // "" when the call is not replayable
   const uint8_t *idem_hash;
   size_t idem_hash_len;
+  bool idem_taken;  // eco_idem_begin found the key taken: the kit waits for that call's answer and gives it
 } eco_ctx;
 
 // ---- RPC ----

@@ -191,6 +191,11 @@ def test_usage_batch_is_counted_once_however_often_it_arrives(stack, billing):
     assert billing.balance(account).available.micros == 0  # own instances are metered at price zero
 
 
+def test_usage_up_to_a_day_begins_thirty_days_before_it(stack, billing):
+    account = billing.account()
+    assert usage(stack, billing, account, to="2001-01-01").data == []
+
+
 def test_usage_is_paged(stack, billing):
     account = billing.account()
     batch = pb.gateway.UsageBatch(gateway="gw", boot="c", sequence=1, records=[

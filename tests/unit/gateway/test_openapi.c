@@ -199,7 +199,8 @@ static void test_the_data_planes_routes_are_documented(void **state) {
                                        "PATCH /inference-instances/{id}/proxy/{path}",
                                        "DELETE /inference-instances/{id}/proxy/{path}",
                                        "HEAD /inference-instances/{id}/proxy/{path}",
-                                       "OPTIONS /inference-instances/{id}/proxy/{path}"};
+                                       "OPTIONS /inference-instances/{id}/proxy/{path}",
+                                       "TRACE /inference-instances/{id}/proxy/{path}"};
   enum { ROUTE_COUNT = sizeof ROUTES / sizeof ROUTES[0] };
   int documented = 0;
   for (int i = 0; i < operations.count; i++) {
