@@ -68,7 +68,9 @@ const eco_setting scheduler_settings[] = {
      .kind = ECO_SET_STR,
      .target = &app.process.run_as_user,
      .fallback = "",
-     .help = "unprivileged user that replicas run as when the scheduler is root"},
+     .help =
+         "unprivileged user that replicas run as when the scheduler is root; <first>-<last>: a user number for each "
+         "instance, so that tenants' containers are strangers to each other"},
     {.name = "READY_INTERVAL_MS",
      .kind = ECO_SET_I64,
      .target = &app.ready_interval_ms,

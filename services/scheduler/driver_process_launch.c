@@ -122,6 +122,6 @@ eco_status process_launch_build(process_driver *d, eco_arena *arena, const proce
   out->log_path = eco_strdup(arena, path);
   out->file = program != NULL ? program : argv[0];
   out->argv = argv;
-  out->who = d->who;
+  out->who = process_identity_of(&d->who, spec->instance_id);
   return build_environment(d, arena, r, out->home, library_dir(arena, out->file, commands == 0), &out->envp);
 }

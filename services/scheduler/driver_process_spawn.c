@@ -24,9 +24,36 @@ enum {
   EXIT_NOT_RELEASED = 125,
 };
 
+// "50000-59999"
+static bool parse_range(const char *text, process_identity *out) {
+  enum { UID_MIN_ALLOWED = 1000 };
+  char *end = NULL;
+  const unsigned long first = strtoul(text, &end, 10);
+  if (end == text || *end != '-' || end[1] < '0' || end[1] > '9') {
+    return false;
+  }
+  const unsigned long last = strtoul(end + 1, &end, 10);
+  if (*end != '\0' || first < UID_MIN_ALLOWED || last < first || last >= UINT32_MAX) {
+    return false;
+  }
+  *out = (process_identity){
+      .uid = (uid_t)first, .gid = (gid_t)first, .change = true, .span = (uint32_t)(last - first + 1)};
+  return true;
+}
+
+process_identity process_identity_of(const process_identity *all, int64_t instance_id) {
+  process_identity one = *all;
+  if (one.span > 0) {
+    const uint32_t offset = (uint32_t)((uint64_t)instance_id % one.span);
+    one.uid += offset;
+    one.gid += offset;
+  }
+  return one;
+}
+
 eco_status process_identity_find(const char *user, process_identity *out) {
   *out = (process_identity){.uid = geteuid(), .gid = getegid()};
-  if (user[0] == '\0' || geteuid() != 0) {
+  if (user[0] == '\0' || geteuid() != 0 || parse_range(user, out)) {
     return eco_success();
   }
   char buffer[4096];

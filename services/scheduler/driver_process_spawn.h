@@ -10,7 +10,8 @@
 typedef struct process_identity {
   uid_t uid;
   gid_t gid;
-  bool change;  // we are root and become uid:gid in the child
+  bool change;    // we are root and become uid:gid in the child
+  uint32_t span;  // so many users from uid on, one for each instance; 0: one for all
 } process_identity;
 
 // Everything is prepared before the fork: the child of a threaded process may only make system calls.
@@ -29,8 +30,12 @@ typedef struct process_child {
   int gate_fd;  // one byte lets the child go; closing it without makes the child exit, as does our death
 } process_child;
 
-// `user` "" or not root: who we are.
+// `user`: a name, or "<first>-<last>", numbers of users that are given to instances in turn. "" or not root: who we
+// are.
 ECO_CHECKED eco_status process_identity_find(const char *user, process_identity *out);
+// Who an instance's replicas run as. With a range its neighbours are strangers to it: they read neither its environment
+// (secrets are in it) nor its files, and cannot signal it.
+process_identity process_identity_of(const process_identity *all, int64_t instance_id);
 // Full path of the executable, looked for in `path` when it has no slash. In the arena; NULL when there is none.
 const char *process_executable_find(eco_arena *arena, const char *name, const char *path);
 ECO_CHECKED eco_status process_spawn(const process_launch *launch, process_child *out);

@@ -113,7 +113,8 @@ static void start(process_driver *d, process_replica *r) {
     goto cleanup;
   }
   ECO_CRASH_POINT("process.intent_recorded");
-  ECO_TRY_GOTO(process_home_make(&d->paths, r->record.instance_id, r->record.replica_id, d->who.uid, d->who.gid));
+  const process_identity who = process_identity_of(&d->who, r->record.instance_id);
+  ECO_TRY_GOTO(process_home_make(&d->paths, r->record.instance_id, r->record.replica_id, who.uid, who.gid));
   ECO_TRY_GOTO(process_launch_build(d, arena, r, &launch));
   ECO_TRY_GOTO(spawn(d, r, &launch));
   r->started_ms = eco_boottime_ms();
@@ -235,7 +236,8 @@ static bool step(process_driver *d, process_replica *r) {
     save(d, r);
   }
   if (r->pidfd >= 0 && !r->listening && now_ms >= r->listen_check_ms) {
-    r->listening = process_listens(r->record.pid, r->record.port, d->who.uid);
+    r->listening =
+        process_listens(r->record.pid, r->record.port, process_identity_of(&d->who, r->record.instance_id).uid);
     r->listen_check_ms =
         now_ms + (now_ms - r->started_ms < PROCESS_YOUNG_MS ? PROCESS_LISTEN_POLL_MS : PROCESS_LISTEN_POLL_OLD_MS);
   }

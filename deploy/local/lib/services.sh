@@ -33,7 +33,7 @@ service_settings() {
       echo "${p}_PROCESS_ALLOW_COMMANDS=true"
       echo "${p}_PROCESS_SIMULATOR=$(engine_public ecolink-simulator "$BIN/ecolink-simulator")"
       echo "${p}_PROCESS_LLAMA_CPP=$(engine_public llama-server "$(llama_server)")"
-      ((EUID != 0)) || echo "${p}_PROCESS_RUN_AS=nobody"
+      ((EUID != 0)) || echo "${p}_PROCESS_RUN_AS=50000-59999"
       ;;
   esac
   for name in $(compgen -A export "${p}_" || true) ECOLINK_CLOCK_OFFSET_FILE ECOLINK_CRASH_POINT; do

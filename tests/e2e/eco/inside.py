@@ -55,6 +55,13 @@ class Inside:
         password = urllib.parse.quote(self.secret(f"pg_{role}"))
         return f"postgresql://{role}:{password}@127.0.0.1:{self.stack.ports['POSTGRES']}/{database}"
 
+    def dump(self, service):
+        """The service's schema and rows as text, by pg_dump."""
+        programs = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/pg_dump"), key=lambda p: int(p.parts[4]))
+        host = ["-h", "127.0.0.1", "-p", str(self.stack.ports["POSTGRES"]), "-U", f"{service}_owner", "-d", "ecolink"]
+        return subprocess.run([str(programs[-1]), *host, "-n", service], check=True, capture_output=True, text=True, timeout=120,
+                              env={"PGPASSWORD": self.secret(f"pg_{service}_owner"), "PATH": "/usr/bin"}).stdout
+
     def database(self, role, database="ecolink"):
         connection = psycopg2.connect(self.url(role, database))
         connection.autocommit = True
