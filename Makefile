@@ -41,12 +41,18 @@ demo: install build ## a real language model: launch in two regions, chat, kill 
 	@deploy/demo/run
 
 ## ---- building and testing ----
-.PHONY: build test test-unit test-integration test-e2e format format-check lint bench fuzz
+.PHONY: build test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan mutants format format-check lint bench fuzz
 build: ## build everything (ECOLINK_BUILD_DIR=build/release)
 	@deploy/local/build $(PRESET)
 
-test: ## install, build with sanitizers, run unit, integration and end-to-end tests
-	@tests/run all
+test: ## install, build with sanitizers, run every layer with reduced counts (minutes)
+	@tests/run test
+
+test-ci: ## what CI runs besides: lint, mutants, fuzzers, ThreadSanitizer, faults and surface with full counts (an hour)
+	@tests/run ci
+
+soak: ## by hand, for a night: 3,000 fault schedules, 10 minutes of CPU for each fuzzer; figures go into the docs
+	@tests/run soak
 
 test-unit: ## unit tests alone
 	@tests/run unit
@@ -57,6 +63,18 @@ test-integration: ## each service against a real PostgreSQL and nats-server
 test-e2e: ## through HTTP with the real clients
 	@tests/run e2e
 
+test-faults: ## the whole stack, broken on purpose (docs/faults.md)
+	@tests/run faults
+
+test-surface: ## the HTTP surface against docs/api/openapi.yaml
+	@tests/run surface
+
+test-tsan: ## what has threads, under ThreadSanitizer
+	@tests/run tsan
+
+mutants: ## sabotage line by line: each must turn its test red
+	@tests/run mutants
+
 format: ## clang-format all C files
 	@deploy/local/install lint
 	@clang-format -i $(C_FILES)
@@ -64,14 +82,14 @@ format: ## clang-format all C files
 format-check: ## fail when a C file is not formatted
 	@clang-format --dry-run -Werror $(C_FILES)
 
-lint: ## clang-format, clang-tidy and shellcheck
+lint: ## clang-format, clang-tidy, shellcheck, rules of the tests
 	@deploy/local/install lint
 	@deploy/local/lint
 
 bench: build ## what the gateway costs, against the engine alone (tests/bench)
 	@tests/bench/run
 
-fuzz: ## fuzz every target for FUZZ_S seconds (default 60) with its corpus
+fuzz: ## fuzz every target for FUZZ_S seconds of CPU (default 60) from its corpus
 	@deploy/local/install fuzz
 	@deploy/local/build fuzz
 	@tests/fuzz/run

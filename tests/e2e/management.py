@@ -7,6 +7,7 @@ program that also tests it (tests/gateway_test_rest_table --print).
 """
 
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -17,6 +18,10 @@ import uuid
 
 import requests
 
+# tests/shared: conftest.py has it in the path
+import sanitized
+from polling import poll
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("ECOLINK_BUILD_DIR", os.path.join(ROOT, "build", "dev"))
 STACK = os.path.join(ROOT, "deploy", "local", "stack")
@@ -24,14 +29,10 @@ STACK = os.path.join(ROOT, "deploy", "local", "stack")
 
 def eventually(check, timeout=10.0, every=0.1, what=""):
     """Calls `check` until it returns something true and returns that; fails after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while True:
-        value = check()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"did not happen within {timeout} s: {what or check}")
-        time.sleep(every)
+    came, value = poll(check, timeout, every)
+    if not came:
+        raise AssertionError(f"did not happen within {timeout} s: {what or check}")
+    return value
 
 
 class Row:
@@ -84,6 +85,9 @@ class LocalStack:
         done = self.run("up")
         if done.returncode != 0:
             raise AssertionError(f"the stack did not come up:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        for pid in pathlib.Path(self.state, "run").glob("*.pid"):
+            if pid.stem in ("registry", "scheduler", "billing", "health", "gateway"):
+                sanitized.check_process(int(pid.read_text()), BUILD)
         with open(os.path.join(self.state, "ecolink.env"), encoding="utf-8") as f:
             pairs = [line.removeprefix("export ").strip().split("=", 1) for line in f if "=" in line]
         return {name: value.strip("'\"") for name, value in pairs}
@@ -121,7 +125,7 @@ class Client:
                                       timeout=60, stream=stream)
             if answer.status_code != 429:
                 break
-            time.sleep(float(answer.headers.get("retry-after", "1")))
+            time.sleep(float(answer.headers.get("retry-after", "1")))  # act: does as it was told
         self.api.seen.add((method, template, answer.status_code))
         assert answer.headers.get("x-ecolink-request-id"), f"{method} {path} without a request id"
         if expect is not None:

@@ -145,7 +145,7 @@ class Lab(Stack):
                 self._note_start(name, child.pid)
                 if name != "postgres" or self._postgres_came_up(child):
                     break
-                time.sleep(0.1)  # its backends of before still hold its memory: there is no event to wait for
+                time.sleep(0.1)  # act: its backends of before still hold its memory: there is no event to wait for
         if ready:
             self.wait_ready(name)
 
@@ -167,7 +167,7 @@ class Lab(Stack):
         while child.poll() is None:
             if self._connects("postgres"):
                 return True
-            time.sleep(0.02)
+            time.sleep(0.02)  # act: between two looks at a child that may also end
         return False
 
     def _connects(self, name):

@@ -158,7 +158,7 @@ class Caller:
             except (requests.RequestException, OSError, AssertionError) as e:
                 self.failures += 1
                 self.why.append(f"{type(e).__name__}: {e}"[:200])
-            time.sleep(0.01)  # an even load, not a wait for anything
+            time.sleep(0.01)  # act: an even load, not a wait for anything
 
     def _call(self, stream):
         answer = self.client.chat(self.instance["model"], stream=stream, max_tokens=3, timeout=20)

@@ -370,7 +370,7 @@ def settle(lab, call=None, seconds=30.0, expect=lambda world: ()):
             return world
         if time.monotonic() > end:
             raise AssertionError(f"{len(wrong)} complaints after {seconds:g} s:\n  " + "\n  ".join(wrong[:25]))
-        time.sleep(0.1)
+        time.sleep(0.1)  # act: between two looks at the world, which tells all that is wrong
 
 
 def dump(world):

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import requests
@@ -13,6 +14,10 @@ from .client import Client
 from .waiting import wait
 
 TREE = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(TREE / "tests/shared"))
+
+import sanitized  # noqa: E402
+
 SERVICES = ("registry", "scheduler", "billing", "health", "gateway")
 
 # Everything periodic is faster than in production, so that tests wait less. No rule depends on it.
@@ -93,6 +98,7 @@ class Stack:
         (self.state / "settings").mkdir(exist_ok=True)
         (self.state / "settings/seed.json").write_text(json.dumps(SEED))
         self.run("up")
+        self.check_programs()
         for line in (self.state / "ports.env").read_text().splitlines():
             name, port = line.split("=")
             self.ports[name.removeprefix("PORT_")] = int(port)
@@ -105,7 +111,14 @@ class Stack:
         wait(lambda: len(self.admin.get("/regions").json()["data"]) == len(REGIONS), "the seeded regions")
 
     def down(self):
+        self.check_programs()
         self.run("down", seconds=120)
+
+    def check_programs(self):
+        """Each service that lives runs the sanitizer build's program, whoever started it."""
+        for name in SERVICES:
+            if self.runs(name):
+                sanitized.check_process(self.pid(name), self.build)
 
     def remove(self):
         public = (self.state / "public.path").read_text().strip() if (self.state / "public.path").exists() else None
@@ -141,6 +154,7 @@ class Stack:
         finally:
             if settings:
                 file.unlink()
+        self.check_programs()
 
     def stop(self, name):
         self.run("stop", name)
@@ -192,7 +206,7 @@ class Stack:
         """Moves the business clock of all services forward, never back."""
         self.offset_s += int(seconds)
         self.write_clock(self.offset_s)
-        time.sleep(0.03)  # services look at the file no more than every 20 ms
+        time.sleep(0.03)  # act: services look at the file no more than every 20 ms
 
     def now_us(self):
         return int((time.time() + self.offset_s) * 1_000_000)

@@ -85,5 +85,5 @@ class Postgres:
     def restart(self):
         """An immediate stop (as a crash) and a start."""
         self.stop("immediate")
-        time.sleep(0.2)
+        time.sleep(0.2)  # act: away for a moment
         self.start()

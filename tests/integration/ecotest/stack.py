@@ -15,9 +15,11 @@ import time
 import urllib.request
 import uuid
 
+import sanitized
 from ecotest import pb
 from ecotest.nats import Nats, NoResponders
 from ecotest.protos import ROOT
+from polling import poll
 
 ALL = ("gateway", "registry", "scheduler", "billing", "health", "probe")
 BUILD = os.environ.get("ECOLINK_BUILD_DIR", os.path.join(ROOT, "build", "dev"))
@@ -43,14 +45,10 @@ def free_port():
 
 def eventually(check, timeout=10, every=0.02, what=""):
     """Calls `check` until it returns something true and returns that; fails after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while True:
-        value = check()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"did not happen within {timeout} s: {what or check}")
-        time.sleep(every)
+    came, value = poll(check, timeout, every)
+    if not came:
+        raise AssertionError(f"did not happen within {timeout} s: {what or check}")
+    return value
 
 
 class Service:
@@ -170,7 +168,7 @@ class Stack:
         with open(temporary, "w", encoding="utf-8") as f:
             f.write(f"{offset_s}\n")
         os.rename(temporary, self.clock_file)
-        time.sleep(0.05)
+        time.sleep(0.05)  # act: services look at the file no more than every 20 ms
 
     def advance(self, seconds):
         self.set_clock(self.clock_offset_s + seconds)
@@ -213,6 +211,7 @@ class Stack:
         log_path = os.path.join(self.dir, f"{name}-{len(self.services)}.log")
         with open(log_path, "wb") as log:
             process = subprocess.Popen([self.binary(name)], env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        sanitized.check_process(process.pid, BUILD)
         service = Service(name, process, port, log_path)
         self.services.append(service)
         if wait and crash_point:

@@ -15,6 +15,9 @@ import tempfile
 import threading
 import time
 
+import sanitized
+from polling import poll
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BUILD = pathlib.Path(os.environ.get("ECOLINK_BUILD_DIR", ROOT / "build" / "dev"))
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -265,15 +268,15 @@ class Gateway:
         env.update({f"ECOLINK_GATEWAY_{k}": str(v) for k, v in settings.items()})
         self.log_path = self.dir / "log"
         self.process = subprocess.Popen([binary], env=env, stderr=open(self.log_path, "wb"))
-        deadline = time.time() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                if self.process.poll() is not None or time.time() > deadline:
-                    raise RuntimeError("gateway did not start:\n" + self.log())
-                time.sleep(0.02)
+        sanitized.check_binary(binary)
+        came, _ = poll(self._listens, 20, 0.02, (OSError,))
+        if not came or self.process.poll() is not None:
+            raise RuntimeError("gateway did not start:\n" + self.log())
+
+    def _listens(self):
+        if self.process.poll() is None:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        return True
 
     def log(self):
         return self.log_path.read_text(errors="replace")

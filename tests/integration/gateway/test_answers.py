@@ -4,18 +4,14 @@ import threading
 import time
 
 import pytest
+from polling import poll
 from gwtest import (KEY, ROLE, SSE_HEAD, Conn, Dead, Engine, answer, chunk, code, delta, event, route, status)
 
 STREAM = {"model": "my-llama:142", "messages": [], "stream": True}
 
 
 def eventually(check, timeout=5):
-    until = time.time() + timeout
-    while time.time() < until:
-        if check():
-            return True
-        time.sleep(0.02)
-    return False
+    return poll(check, timeout, 0.02)[0]
 
 
 def open_stream(g, body=None, path="/v1/chat/completions", key=KEY):
@@ -31,7 +27,7 @@ def test_every_event_arrives_whole_in_order_and_at_once(world):
     def script(c, r):
         c.send(SSE_HEAD + chunk(ROLE))
         for i in range(20):
-            time.sleep(0.01)
+            time.sleep(0.01)  # act: the engine takes its time
             sent.append(time.time())
             c.send(chunk(delta(str(i))))
         c.send(chunk(event(b"[DONE]")) + b"0\r\n\r\n")
@@ -57,7 +53,7 @@ def test_every_event_arrives_whole_in_order_and_at_once(world):
 def test_the_role_chunk_is_held_until_the_first_content(world):
     def script(c, r):
         c.send(SSE_HEAD + chunk(ROLE))
-        time.sleep(0.3)
+        time.sleep(0.3)  # act: the engine takes its time
         c.send(chunk(delta("x")) + b"0\r\n\r\n")
 
     world.a.script = script
@@ -71,7 +67,7 @@ def test_the_role_chunk_is_held_until_the_first_content(world):
 def test_what_is_held_is_released_after_a_second(world):
     def script(c, r):
         c.send(SSE_HEAD + chunk(b": ping\n\n") + chunk(ROLE))
-        time.sleep(2)
+        time.sleep(2)  # act: the engine takes its time
         c.send(chunk(delta("x")) + b"0\r\n\r\n")
 
     world.a.script = script
@@ -91,7 +87,7 @@ def test_events_split_anywhere_come_out_the_same(world, pieces):
         step = max(1, len(whole) // pieces // 3)
         for at in range(0, len(whole), step):
             c.send(chunk(whole[at:at + step]))
-            time.sleep(0.001)
+            time.sleep(0.001)  # act: the engine takes its time
         c.send(b"0\r\n\r\n")
 
     world.a.script = script
@@ -136,8 +132,8 @@ FAULTS = {
     "status 503": lambda c, r: c.send(answer("{}", "503 Busy")),
     "half a head": lambda c, r: (c.send(b"HTTP/1.1 200 OK\r\nContent-Ty"), drop(c, r)),
     "head only": lambda c, r: (c.send(SSE_HEAD), drop(c, r)),
-    "role chunk only": lambda c, r: (c.send(SSE_HEAD + chunk(ROLE)), time.sleep(0.05), drop(c, r)),
-    "half an event": lambda c, r: (c.send(SSE_HEAD + chunk(ROLE) + chunk(delta("x")[:-8])), time.sleep(0.05), drop(c, r)),
+    "role chunk only": lambda c, r: (c.send(SSE_HEAD + chunk(ROLE)), time.sleep(0.05), drop(c, r)),  # act: both halves go out alone
+    "half an event": lambda c, r: (c.send(SSE_HEAD + chunk(ROLE) + chunk(delta("x")[:-8])), time.sleep(0.05), drop(c, r)),  # act: both halves go out alone
     "bad chunk": lambda c, r: (c.send(SSE_HEAD + b"zz\r\n"), c.rest()),
     "hang": lambda c, r: c.rest(),
     "status 99": lambda c, r: (c.send(b"HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n"), c.rest()),
@@ -192,7 +188,7 @@ def test_a_lone_replica_that_fails_is_502_or_504(make, fault, want):
 def test_a_stream_that_dies_after_content_ends_with_an_error_event(make):
     def script(c, r):
         c.send(SSE_HEAD + chunk(ROLE) + chunk(delta("a")) + chunk(delta("b")[:-9]))
-        time.sleep(0.1)
+        time.sleep(0.1)  # act: both halves go out alone
         drop(c, r)
 
     other = Engine(ok_stream)
@@ -214,7 +210,7 @@ def test_a_stream_that_goes_silent_after_content_ends_with_an_error_event(make):
 
 
 def test_a_plain_answer_that_breaks_off_is_not_completed(make):
-    g = make([route(142, [Engine(lambda c, r: (c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"), time.sleep(0.05), drop(c, r)))])])
+    g = make([route(142, [Engine(lambda c, r: (c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"), time.sleep(0.05), drop(c, r)))])])  # act: both halves go out alone
     with pytest.raises(EOFError):
         g.chat()
 
@@ -266,7 +262,7 @@ def test_a_slow_engine_pauses_the_upload(make):
 
     def serve(conn):
         conn.head()
-        time.sleep(1.2)
+        time.sleep(1.2)  # act: an engine that does not read
         got.set()
         conn.rest()
 
@@ -308,14 +304,14 @@ def test_idle_connections_are_reused_and_a_stale_one_is_replaced_unseen(make):
         state["n"] += 1
         c.send(answer())
         if state["n"] == 3:
-            time.sleep(0.05)
+            time.sleep(0.05)  # act: ends later than the answer
             raise EOFError
 
     engine = Engine(script)
     g = make([route(142, [engine])])
     for _ in range(6):
         assert status(g.chat()) == 200
-        time.sleep(0.1)
+        time.sleep(0.1)  # act: lets the engine close
     assert engine.connections == 2
 
 

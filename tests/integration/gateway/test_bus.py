@@ -2,6 +2,7 @@
 import base64
 import hashlib
 import json
+import pathlib
 import queue
 import signal
 import time
@@ -28,9 +29,9 @@ class Bus:
             make_bucket(stack, name)
             stack.nats.js_publish(f"$KV.{name}._generation", pb.common.KvEntry(version=1).SerializeToString())
 
-    def put(self, bucket, key, message, deleted=False):
+    def put(self, bucket, key, message, deleted=False, version=None):
         self.version += 1
-        entry = pb.common.KvEntry(version=self.version, value=message.SerializeToString(), deleted=deleted)
+        entry = pb.common.KvEntry(version=version or self.version, value=message.SerializeToString(), deleted=deleted)
         self.stack.nats.js_publish(f"$KV.{bucket}.{key}", entry.SerializeToString())
 
     def key(self, key=KEY, **more):
@@ -96,6 +97,16 @@ def usage_in_stream(stack, instance):
     return tuple(total)
 
 
+def spooled(g):
+    """Requests in the usage spool's file: records of magic, length, check, batch."""
+    data, at, total = pathlib.Path(g.settings["SPOOL_DIR"], "usage.spool").read_bytes(), 0, 0
+    while at + 12 <= len(data):
+        n = int.from_bytes(data[at + 4:at + 8], "little")
+        total += sum(r.requests for r in pb.gateway.UsageBatch.FromString(data[at + 12:at + 12 + n]).records)
+        at += 12 + n
+    return total
+
+
 def test_keys_and_routes_are_followed_within_a_second(stack, bus):
     engine = Engine()
     bus.key()
@@ -115,20 +126,36 @@ def test_keys_and_routes_are_followed_within_a_second(stack, bus):
     assert g.stop() == 0
 
 
+def test_an_older_entry_never_replaces_a_newer_one(stack, bus):
+    engine = Engine()
+    bus.key()
+    bus.route(203, [engine])
+    g = Live(stack)
+    assert status(g.chat("my-llama:203")) == 200
+    late = pb.scheduler.RouteEntry(instance_id=203, account_id="acc_one", served_name="my-llama", openai_compatible=True,
+                                   status=pb.scheduler.INSTANCE_STATUS_PROVISIONING, status_detail="pulling image")
+    bus.put("routes", "203", late, version=1)
+    bus.put("routes", "203", pb.scheduler.RouteEntry(), deleted=True, version=1)
+    bus.route(204, [engine])  # behind it in the bucket's order: once this is known, the late ones have been read
+    eventually(lambda: status(g.chat("my-llama:204")) == 200, 5, what="the next entry is seen")
+    assert status(g.chat("my-llama:203")) == 200
+    assert g.stop() == 0
+
+
 def test_a_condemned_replica_is_left_out_until_the_verdict_expires(stack, bus):
     a, b = Engine(), Engine()
     bus.route(210, [a, b])
     g = Live(stack)
     verdict = pb.health.ReplicaHealth(instance_id=210, replica_id=1, region="region-1", state=pb.health.HEALTH_STATE_UNHEALTHY)
     bus.put("health", "region-1", pb.health.RegionHealth(region="region-1", interval_ms=700, unhealthy=[verdict]))
-    time.sleep(0.3)
-    for _ in range(20):
-        assert status(g.chat("my-llama:210")) == 200
-    assert (len(a.requests), len(b.requests)) == (0, 20)
-    time.sleep(2.2)
-    for _ in range(20):
-        g.chat("my-llama:210")
-    assert len(a.requests) > 0
+
+    def left_out():
+        before = len(a.requests)
+        assert all(status(g.chat("my-llama:210")) == 200 for _ in range(20))
+        return len(a.requests) == before
+    eventually(left_out, 2, what="twenty calls in a row go to the other one")
+    before = len(a.requests)
+    eventually(lambda: status(g.chat("my-llama:210")) == 200 and len(a.requests) > before, 10, what="the verdict expires")
     assert g.stop() == 0
 
 
@@ -228,11 +255,11 @@ def test_without_nats_it_serves_on_restarts_from_its_file_and_loses_no_usage(sta
     g = Live(stack)
     assert status(g.chat("my-llama:240")) == 200
     eventually(lambda: usage_in_stream(stack, 240)[0] == 1, 5, what="first usage")
-    time.sleep(0.5)
+    eventually(lambda: spooled(g) == 0, 5, what="the bus has taken it")
     stack.stop_nats()
     for _ in range(40):
         assert status(g.chat("my-llama:240")) == 200
-    time.sleep(0.6)
+    eventually(lambda: spooled(g) == 40, 5, what="all of it is in the spool")
     g.service.kill()
     g.start(wait=True)
     for _ in range(30):

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from polling import poll
 from gwtest import (KEY, OTHER_KEY, ROLE, SSE_HEAD, Conn, Engine, answer, chunk, code, delta, event, route, status)
 
 CHAT = "/v1/chat/completions"
@@ -16,12 +17,7 @@ def head(method, path, *lines, key=KEY):
 
 
 def eventually(check, timeout=5):
-    until = time.time() + timeout
-    while time.time() < until:
-        if check():
-            return True
-        time.sleep(0.02)
-    return False
+    return poll(check, timeout, 0.02)[0]
 
 
 def still_well(g):
@@ -145,7 +141,7 @@ def test_a_head_that_drips_is_cut_however_steadily(make):
     try:
         while time.time() - started < 5:
             c.send(b"A: b\r\n")
-            time.sleep(0.05)
+            time.sleep(0.05)  # act: a client that drips
     except OSError:
         pass
     assert 0.3 < time.time() - started < 2
@@ -242,7 +238,7 @@ def test_a_stop_does_not_cut_an_answer_that_is_on_its_way(make):
     g = make([route(n, [], status="running") for n in range(1, 400)])
     c = flood(g, KEY, 40)
     g.process.terminate()
-    time.sleep(0.5)
+    time.sleep(0.5)  # act: a client that does not read meanwhile
     assert c.rest().endswith(b"]}"), "the last answer was cut"
 
 
@@ -254,7 +250,7 @@ def test_a_stop_with_everything_in_flight_ends_cleanly(make):
             c.send(SSE_HEAD + chunk(ROLE) + chunk(delta("x")))
             while True:
                 c.send(chunk(delta("y")))
-                time.sleep(0.02)
+                time.sleep(0.02)  # act: an engine that drips
         elif r.get("upgrade"):
             c.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
             c.rest()
@@ -274,14 +270,14 @@ def test_a_stop_with_everything_in_flight_ends_cleanly(make):
                head("GET", "/models"), b"GET /v1/mod", b""][i % 7]
         c.send(raw)
         held.append(c)
-    time.sleep(0.5)
+    time.sleep(0.5)  # act: lets each get as far as it can
     started = time.time()
     assert g.stop() == 0, g.log()[-3000:]
     assert time.time() - started < 15
 
 
 def test_clients_that_leave_at_any_moment_leave_nothing_behind(world):
-    world.a.script = lambda c, r: (c.send(SSE_HEAD + chunk(ROLE) + chunk(delta("x"))), time.sleep(0.01), c.send(chunk(delta("y" * 100000)) * 20 + b"0\r\n\r\n"))
+    world.a.script = lambda c, r: (c.send(SSE_HEAD + chunk(ROLE) + chunk(delta("x"))), time.sleep(0.01), c.send(chunk(delta("y" * 100000)) * 20 + b"0\r\n\r\n"))  # act: the engine takes its time
     body = json.dumps({"model": "my-llama:142", "pad": "p" * 200000}).encode()
     whole = head("POST", CHAT, "Content-Type: application/json", f"Content-Length: {len(body)}") + body
     for cut in (10, 100, 300, 70000, 150000, len(whole)):
@@ -289,7 +285,7 @@ def test_clients_that_leave_at_any_moment_leave_nothing_behind(world):
             for end in ("reset", "close", "half"):
                 c = world.g.connect()
                 c.send(whole[:cut])
-                time.sleep(wait)
+                time.sleep(wait)  # act: leaves at another moment
                 if end == "reset":
                     c.reset()
                 elif end == "half":
@@ -308,7 +304,7 @@ def test_more_than_a_block_of_requests_sent_ahead_is_no_harm(world):
     one = head("POST", CHAT, f"Content-Length: {len(body)}") + body
     c = world.g.connect()
     c.send(one * 300)
-    time.sleep(0.2)
+    time.sleep(0.2)  # act: an engine that answers later
     gate.set()
     got = c.rest()
     assert got.count(b"HTTP/1.1 200 OK") >= 1 and got.count(b"HTTP/1.1 200 OK") == got.count(b"HTTP/1.1 ")
@@ -348,13 +344,13 @@ def test_an_upload_that_the_engine_held_up_is_not_blamed_on_the_client(make):
         sent = 0
         while sent < 24 * 1024 * 1024:
             if sent >= 8 * 1024 * 1024:
-                time.sleep(0.01)  # after the pause, new bytes take their time to come
+                time.sleep(0.01)  # act: after the pause, new bytes take their time to come
             c.sock.send(b"a" * 65536)
             sent += 65536
 
     t = threading.Thread(target=upload, daemon=True)
     t.start()
-    time.sleep(2)
+    time.sleep(2)  # act: longer than the client may be idle
     gate.set()
     assert status(c.message(False)) == 200
 
@@ -445,14 +441,14 @@ def test_odd_but_lawful_answers_pass_and_the_next_one_is_its_own(world, raw, wan
 def test_an_engine_that_sends_more_after_its_answer_is_not_asked_again_on_that_connection(world):
     def script(c, r):
         c.send(answer("one"))
-        time.sleep(0.1)
+        time.sleep(0.1)  # act: a stray answer of its own
         c.send(answer("stray"))
 
     world.custom.script = script
     for _ in range(3):
         r = world.g.call("POST", CUSTOM, b"x")
         assert r.body == b"one"
-        time.sleep(0.2)
+        time.sleep(0.2)  # act: lets the stray one arrive
 
 
 def test_a_posted_proxy_request_is_never_sent_twice(make):
@@ -476,7 +472,7 @@ def test_a_posted_proxy_request_is_never_sent_twice(make):
 def test_a_broken_stream_is_metered_as_an_error_event_and_a_whole_end(world):
     def script(c, r):
         c.send(SSE_HEAD + chunk(delta("x")) + chunk(b"data: {\"half"))
-        time.sleep(0.05)
+        time.sleep(0.05)  # act: the half event goes out alone
         c.reset()
         raise EOFError
 
@@ -496,9 +492,9 @@ def test_a_broken_stream_is_metered_as_an_error_event_and_a_whole_end(world):
 def test_an_event_that_ends_with_crlf_goes_out_whole_even_when_its_last_byte_comes_alone(world):
     def script(c, r):
         c.send(SSE_HEAD + chunk(delta("x").replace(b"\n", b"\r\n")[:-1]))
-        time.sleep(0.1)
+        time.sleep(0.1)  # act: the last byte goes out alone
         c.send(chunk(b"\n"))
-        time.sleep(1)
+        time.sleep(1)  # act: an end that comes late
         c.send(b"0\r\n\r\n")
 
     world.a.script = script

@@ -127,7 +127,7 @@ def test_a_101_that_nobody_asked_for_is_502(make):
 
 
 def test_a_half_closing_client_still_gets_its_answer(world):
-    world.custom.script = lambda c, r: (time.sleep(0.2), c.send(answer("late")))
+    world.custom.script = lambda c, r: (time.sleep(0.2), c.send(answer("late")))  # act: an engine that takes its time
     c = world.g.connect()
     c.send(f"GET {BASE}/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode())
     c.sock.shutdown(1)
@@ -137,7 +137,7 @@ def test_a_half_closing_client_still_gets_its_answer(world):
 def test_server_sent_events_pass_unheld(world):
     def script(c, r):
         c.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhal\r\n")
-        time.sleep(0.4)
+        time.sleep(0.4)  # act: an engine that takes its time
         c.send(b"1\r\nf\r\n0\r\n\r\n")
 
     world.custom.script = script

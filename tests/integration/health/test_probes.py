@@ -26,7 +26,7 @@ class Replica:
 
             def do_GET(self):
                 replica.asked.append((self.path, self.headers.get("Authorization")))
-                time.sleep(replica.delay_s)
+                time.sleep(replica.delay_s)  # act: a slow replica
                 self.send_response(replica.status)
                 if replica.status in (301, 302):
                     self.send_header("Location", "/elsewhere")
@@ -148,7 +148,7 @@ def test_one_failure_condemns_nobody(stack, health, replica, instance):
     replica.status = 503
     eventually(lambda: len(replica.asked) > seen, every=0.005)
     replica.status = 200
-    time.sleep(INTERVAL_MS * 8 / 1000)
+    time.sleep(INTERVAL_MS * 8 / 1000)  # absence: of a second change
     history = stack.sql("SELECT count(*) FROM health.changes WHERE target_id = %s", f"{instance}-1")
     assert history == [(1,)]
 
@@ -185,7 +185,7 @@ def test_an_endless_body_is_cut(stack, health, replica, instance):
 
 def test_a_replica_that_is_not_ready_is_not_probed(stack, health, replica, instance):
     publish(stack, instance, 1, replica.port, status=pb.scheduler.REPLICA_STATUS_STARTING)
-    time.sleep(INTERVAL_MS * 4 / 1000)
+    time.sleep(INTERVAL_MS * 4 / 1000)  # absence: of a probe
     assert replica.asked == []
     publish(stack, instance, 1, replica.port)
     becomes(stack, instance, HEALTHY)
@@ -219,7 +219,7 @@ def test_a_bad_minute_among_successes_condemns_nobody(stack, health, replica, in
     report = pb.gateway.UpstreamFailure(instance_id=instance, replica_id=1, region="region-a", kind="status_5xx", count=5,
                                         successes=100)
     stack.publish_event("gateway", "upstream.failed", f"{instance}-1", 0, report)
-    time.sleep(INTERVAL_MS * 6 / 1000)
+    time.sleep(INTERVAL_MS * 6 / 1000)  # absence: of a verdict
     assert status_of(stack, instance)[1].state == HEALTHY
 
 
@@ -274,7 +274,7 @@ def test_a_kill_while_verdicts_change_ends_in_the_true_verdict(stack, replica, i
     end = time.monotonic() + 20
     while crashing.process.poll() is None and time.monotonic() < end:
         replica.status = 500 if replica.status == 200 else 200
-        time.sleep(INTERVAL_MS * 6 / 1000)
+        time.sleep(INTERVAL_MS * 6 / 1000)  # act: changes its mind at the pace of the probes
     assert crashing.process.poll() is not None, "the crash point was not reached"
     events = stack.events("ecolink.evt.health.>")
     replica.status = 500

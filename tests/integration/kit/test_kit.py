@@ -1,5 +1,6 @@
 """The service kit, through a service made for it (main.c here): real PostgreSQL, real nats-server, real kit."""
 
+import base64
 import queue
 import threading
 
@@ -266,6 +267,16 @@ def test_postgresql_restarting_is_waited_out(stack, pg, probe):
     eventually(lambda: copy_of(stack, "calm") is not None and copy_of(stack, "calm")[0] == "2", timeout=30)
 
 
+def entities_in_stream(stack):
+    state = stack.nats.js("STREAM.INFO.ECOLINK")["state"]
+    found = set()
+    for at in range(state["first_seq"], state["last_seq"] + 1):
+        message = stack.nats.js("STREAM.MSG.GET.ECOLINK", {"seq": at}).get("message")
+        if message and message["subject"].startswith("ecolink.evt.probe."):
+            found.add(pb.common.Event.FromString(base64.b64decode(message["data"])).entity_id)
+    return found
+
+
 @pytest.mark.parametrize("point", ["kit.tx.committed", "kit.rpc.handled", "kit.relay.published", "kit.relay.deleted",
                                    "kit.event.applied", "kit.event.acknowledged"])
 def test_a_crash_at_any_point_loses_and_doubles_nothing(stack, point):
@@ -285,6 +296,7 @@ def test_a_crash_at_any_point_loses_and_doubles_nothing(stack, point):
     eventually(lambda: bucket_value(stack, name) == "1", timeout=20)
     eventually(lambda: outbox_is_empty(stack), timeout=20)
     assert stack.sql("SELECT version FROM probe.items WHERE name = %s", name) == [(1,)]
+    assert name in entities_in_stream(stack)  # snapshots and repair would hide that it was never told
     probe.stop()
 
 

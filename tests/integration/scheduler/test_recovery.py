@@ -23,7 +23,7 @@ def test_replicas_outlive_a_killed_scheduler_and_are_adopted(world):
     i = world.running()
     pids = world.replica_pids()
     world.service.kill()
-    time.sleep(0.5)
+    time.sleep(0.5)  # absence: nobody ends them
     assert world.replica_pids() == pids  # nobody noticed
     world.start()
     x = world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=2)
@@ -37,9 +37,9 @@ def test_replicas_outlive_a_killed_scheduler_and_are_adopted(world):
 
 def test_uptime_goes_on_over_a_gap_for_the_same_run(world):
     i = world.running()
-    time.sleep(0.8)
+    time.sleep(0.8)  # act: is up for a while
     world.service.kill()
-    time.sleep(1.5)
+    time.sleep(1.5)  # act: nobody watches for a while
     world.start()
     eventually(lambda: world.meter(i.id).observed_until_us > world.stack.now_us() - 1_000_000, 15, 0.1)
     world.stop(i.id)
@@ -57,7 +57,7 @@ def test_a_replica_that_died_during_a_gap_was_up_to_the_last_watermark(world):
     dead = {int(name.split("-")[1]) for name in world.replica_pids()}
     for pid in world.replica_pids().values():
         os.kill(pid, 9)
-    time.sleep(1)
+    time.sleep(1)  # act: nobody watches for a while
     world.start()
     ended = eventually(lambda: len(e := [v for v in world.meter(i.id).intervals if v.ended_at_us]) == 2 and e, 30, 0.1)
     world.until(i.id, S.INSTANCE_STATUS_RUNNING, ready=2)
@@ -72,7 +72,7 @@ def test_a_second_scheduler_stands_by_and_takes_over(world):
     i = world.running()
     pids = world.replica_pids()
     second = world.stack.start("scheduler", wait=False, **world.settings())
-    time.sleep(1)
+    time.sleep(1)  # absence: it does not take over
     assert second.get("/readyz")[0] != 200
     assert world.get(i.id).ready_replicas == 2
     first.kill()
@@ -101,7 +101,7 @@ def test_a_scheduler_without_its_lease_writes_nothing(world):
                     "expires_at = clock_timestamp() + interval '4 seconds' WHERE name LIKE 'region:%%'")
     before = dict(world.stack.sql("SELECT name, observed_until_us FROM scheduler.regions"))
     world.stop(i.id)  # may be decided, not carried out
-    time.sleep(2)
+    time.sleep(2)  # absence: no write without the lease
     assert dict(world.stack.sql("SELECT name, observed_until_us FROM scheduler.regions")) == before
     assert len(world.simulators()) == 2
     world.until(i.id, S.INSTANCE_STATUS_STOPPED, timeout=20)
