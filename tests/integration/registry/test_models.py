@@ -187,6 +187,13 @@ def test_lists_come_newest_first_in_pages(stack, account):
     refused("invalid_request", account.call, "ListModels", r.ListModelsRequest(cursor="x"), r.ModelList, param="cursor")
 
 
+def test_another_accounts_models_are_not_listed(stack, account):
+    mine = account.model("mine").id
+    theirs = type(account)(stack).model("theirs").id
+    listed = [m.id for m in account.call("ListModels", r.ListModelsRequest(limit=100), r.ModelList).data]
+    assert mine in listed and theirs not in listed
+
+
 def test_the_catalogue_is_public_and_the_operators(stack, account):
     put = r.PutPlatformModelRequest(name="llama-3/8b", repo="org/llama", category=r.MODEL_CATEGORY_CHAT, description="Fast")
     refused("forbidden", account.call, "PutPlatformModel", put, r.PlatformModel)

@@ -86,7 +86,8 @@ def test_no_ready_replica_means_recovering_and_back(world):
 def test_the_meter_proves_ready_time_and_is_complete_after_a_stop(world):
     began = world.stack.now_us()
     i = world.running()
-    reading = eventually(lambda: (m := world.meter(i.id)).observed_until_us > began + 1_500_000 and m, 15, 0.05)
+    up_us = world.stack.now_us() + 1_500_000
+    reading = eventually(lambda: (m := world.meter(i.id)).observed_until_us > up_us and m, 15, 0.05)
     assert reading.known and not reading.complete and len(reading.intervals) == 2
     assert began < reading.observed_until_us <= world.stack.now_us()
     asked = world.stack.now_us()

@@ -269,6 +269,17 @@ static void test_no_refusal_shows_a_secret(void **state) {
   set("TOKEN", "hush-hush");
   set("TOKEN_FILE", "/nonexistent");
   assert_null(strstr(load().message, "hush"));
+
+  char path[] = "/tmp/ecolink-config-XXXXXX";
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  close(fd);
+  write_file(path, "hush-hush\0more", 14);
+  assert_int_equal(unsetenv("ECOLINK_GATEWAY_TOKEN"), 0);
+  set("TOKEN_FILE", path);
+  assert_false(eco_ok(load()));
+  assert_null(strstr(load().message, "hush"));
+  assert_int_equal(unlink(path), 0);
 }
 
 static void test_help_names_every_setting_and_no_secret_value(void **state) {

@@ -140,6 +140,19 @@ static void test_a_ready_replica_is_given_up_after_three_missed_probes_and_never
   assert_int_equal(count(&s, EFFECT_INTERVAL_CLOSE), 1);
 }
 
+static void test_a_live_replica_that_has_not_answered_is_not_ready(void **state) {
+  (void)state;
+  const probe_result results[] = {PROBE_NONE, PROBE_FAILED};
+  for (size_t i = 0; i < sizeof results / sizeof results[0]; i++) {
+    scene s = scene_of(ST_PROVISIONING, 1);
+    seen(&s, 0, REPLICA_ALIVE, "run", results[i]);
+    judge(&s);
+    assert_false(s.inst.replicas[0].ready);
+    assert_int_equal(s.inst.status, ST_PROVISIONING);
+    assert_int_equal(count(&s, EFFECT_INTERVAL_OPEN), 0);
+  }
+}
+
 static void test_a_new_run_is_not_ready_on_the_word_of_the_old_one(void **state) {
   (void)state;
   scene s = running(1);
@@ -388,6 +401,7 @@ int main(void) {
       cmocka_unit_test(test_a_launch_without_an_answer_is_not_touched),
       cmocka_unit_test(test_one_ready_replica_makes_it_run_and_the_other_is_named_in_the_detail),
       cmocka_unit_test(test_a_ready_replica_is_given_up_after_three_missed_probes_and_never_sooner),
+      cmocka_unit_test(test_a_live_replica_that_has_not_answered_is_not_ready),
       cmocka_unit_test(test_a_new_run_is_not_ready_on_the_word_of_the_old_one),
       cmocka_unit_test(test_a_run_replaced_between_two_passes_ends_one_interval_and_begins_another),
       cmocka_unit_test(test_a_stop_settles_the_uptime_before_it_asks_the_replica_to_end),
