@@ -16,7 +16,7 @@ import tempfile
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-for folder in (HERE, HERE.parent / "e2e", HERE.parent / "integration", HERE.parent / "integration/billing"):
+for folder in (HERE, HERE.parent / "shared", HERE.parent / "e2e", HERE.parent / "integration", HERE.parent / "integration/billing"):
     sys.path.insert(0, str(folder))
 
 from ecotest import protos  # noqa: E402

@@ -124,7 +124,7 @@ class Run:
 
     def pause_between(self, longest):
         """Lets the stack run on under the fault: this is the fault's length, not a wait for a condition."""
-        time.sleep(self.rng.uniform(0.05, longest))
+        time.sleep(self.rng.uniform(0.05, longest))  # act: the length of the fault
 
     def kill(self, name):
         self.note(f"kill {name}")
@@ -213,7 +213,7 @@ def pause_one(run):
     run.lab.pause(name)
     if successor:
         run.lab.second(name)
-    time.sleep(run.rng.uniform(0.3, 2.2))
+    time.sleep(run.rng.uniform(0.3, 2.2))  # act: how long it is paused
     run.lab.resume(name)
     run.pause_between(0.3)
 

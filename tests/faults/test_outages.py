@@ -28,7 +28,7 @@ def pids(lab, instance):
 
 def last_for(seconds):
     """The outage's own length: there is nothing to wait for but time."""
-    time.sleep(seconds)
+    time.sleep(seconds)  # act: the length of the outage
 
 
 @pytest.mark.parametrize("service", LEADERS)

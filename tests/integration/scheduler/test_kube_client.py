@@ -236,7 +236,7 @@ def test_a_trickle_ends_at_its_deadline_too(api):
         h.stream()
         for _ in range(100):
             h.chunk(b" ")
-            time.sleep(0.1)
+            time.sleep(0.1)  # act: a server that drips
     api.script(drip)
     reason, _, ms, _, _ = call(api.config())
     assert reason == TIMEOUT
@@ -326,7 +326,7 @@ def test_a_watch_follows_events_and_bookmarks(api):
         h.chunk(event("ADDED", item("a", "10")))
         data = json.dumps(event("MODIFIED", item("b", "11"))).encode() + b"\n" + json.dumps(event("DELETED", item("c", "12"))).encode()
         h.chunk(data[:20])  # objects come in any cut
-        time.sleep(0.1)
+        time.sleep(0.1)  # act: both pieces go out alone
         h.chunk(data[20:] + b"\n")
         h.chunk(event("BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": "20"}}))
         h.chunk(b"")
