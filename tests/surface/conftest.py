@@ -23,6 +23,17 @@ BUILD = pathlib.Path(os.environ["ECOLINK_BUILD_DIR"]).resolve()
 from eco.stack import Stack  # noqa: E402
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "ci_tier: too long for the tier `test`; run in ci and soak")
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("ECOLINK_TEST_TIER", "test") == "test":
+        late = [i for i in items if i.get_closest_marker("ci_tier")]
+        items[:] = [i for i in items if i not in late]
+        config.hook.pytest_deselected(items=late)
+
+
 @pytest.fixture(scope="session")
 def document():
     return yaml.safe_load((TREE / "docs/api/openapi.yaml").read_text())
