@@ -143,6 +143,8 @@ def test_the_new_gateway_serves_from_the_old_ones_snapshot_and_sends_its_spool(w
         time.sleep(1)
         return counted() == first and first
     before = wait(still, "usage of earlier calls")
+    saved = stack.state / "gateway/snapshot"
+    wait(lambda: not saved.exists() or time.time() - saved.stat().st_mtime > 11, "the newest routes in the file", 60)
     stack.stop("nats")
     for _ in range(7):
         assert owner.chat(model).status_code == 200
@@ -156,7 +158,12 @@ def test_the_new_gateway_serves_from_the_old_ones_snapshot_and_sends_its_spool(w
     stack.build = BUILD
     stack.start("gateway")  # without a bus: it knows keys and routes from the file alone
     world.runs["gateway"] = "new"
-    wait(lambda: owner.chat(model).status_code == 200, "a call from the snapshot file", 30)
+
+    def answered():
+        answer = owner.chat(model)
+        assert answer.status_code == 200, (answer.status_code, answer.text, stack.log("gateway")[-1500:])
+        return True
+    wait(answered, "a call from the snapshot file", 30)
     stack.start("nats")
     for name in stack_services(stack):
         wait(lambda n=name: stack.ready(n), f"{name} after the bus came back", 60)
