@@ -103,6 +103,8 @@
   X(key_entry)                     \
   X(replica)                       \
   X(instance)                      \
+  X(kubernetes_toleration)         \
+  X(kubernetes_region)             \
   X(gpu_room)                      \
   X(region)                        \
   X(gpu_type)                      \
