@@ -195,6 +195,15 @@ const gw_header *gw_head_find(const gw_head *h, gw_header_id id, unsigned *count
   return first;
 }
 
+gw_slice gw_head_last(const gw_head *h, gw_header_id id) {
+  for (unsigned i = h->n; i > 0; i--) {
+    if (h->h[i - 1].id == id) {
+      return gw_head_value(h, &h->h[i - 1]);
+    }
+  }
+  return (gw_slice){"", 0};
+}
+
 gw_slice gw_head_get(const gw_head *h, gw_header_id id) {
   const gw_header *x = gw_head_find(h, id, NULL);
   return x ? gw_head_value(h, x) : (gw_slice){"", 0};

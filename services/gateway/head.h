@@ -82,7 +82,8 @@ static inline gw_slice gw_head_value(const gw_head *h, const gw_header *x) {
 }
 // First header of this id, or NULL; *count (may be NULL) = how many there are.
 const gw_header *gw_head_find(const gw_head *h, gw_header_id id, unsigned *count);
-gw_slice gw_head_get(const gw_head *h, gw_header_id id);    // {"", 0} when absent
+gw_slice gw_head_get(const gw_head *h, gw_header_id id);    // the first one's value; {"", 0} when absent
+gw_slice gw_head_last(const gw_head *h, gw_header_id id);   // the last one's
 bool gw_slice_is(gw_slice s, const char *lower);            // equal, ASCII case aside
 bool gw_slice_has_token(gw_slice list, const char *lower);  // member of a comma-separated list
 

@@ -124,10 +124,11 @@ static bool request_keeps(const gw_header *x, const gw_request_out *r) {
 
 static void put_forwarded(writer *w, const gw_head *h, const gw_request_out *r) {
   puts_(w, "x-forwarded-for: ");
-  const gw_header *chain = r->trusted ? gw_head_find(h, GW_H_FORWARDED_FOR, NULL) : NULL;
-  if (chain) {
-    put_slice(w, gw_head_value(h, chain));
-    puts_(w, ", ");
+  for (unsigned i = 0; r->trusted && i < h->n; i++) {  // several lines are one list (RFC 9110 section 5.3)
+    if (h->h[i].id == GW_H_FORWARDED_FOR && h->h[i].value_len > 0) {
+      put_slice(w, gw_head_value(h, &h->h[i]));
+      puts_(w, ", ");
+    }
   }
   puts_(w, r->peer);
   puts_(w, "\r\n");

@@ -41,7 +41,7 @@ static gw_slice presented_key(gw_req *r, bool v1) {
 // Strangers share a limit by address. Behind a proxy that we trust it is the address that this one wrote down.
 static bool stranger_within_limit(gw_req *r) {
   gw_address address = r->client->address;
-  gw_slice chain = r->client->trusted ? gw_head_get(&r->head, GW_H_FORWARDED_FOR) : (gw_slice){"", 0};
+  gw_slice chain = r->client->trusted ? gw_head_last(&r->head, GW_H_FORWARDED_FOR) : (gw_slice){"", 0};
   if (gw_cfg.public_rate_limit == 0) {
     return true;
   }

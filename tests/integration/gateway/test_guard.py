@@ -94,6 +94,19 @@ def test_behind_a_trusted_proxy_the_clients_own_address_counts(make):
     assert status(g.call("GET", "/v1/models", key=None, headers=["X-Forwarded-For: 2001:db8:1:3::1"])) == 401
 
 
+def test_a_chain_in_several_lines_is_read_as_one(make):
+    """HAProxy adds a line of its own below the client's: the first line is what the client claims (RFC 9110, section 5.3)."""
+    engine = Engine()
+    g = make([route(142, [engine])], PUBLIC_RATE_LIMIT=5, TRUSTED_PROXIES="127.0.0.0/8")
+    for i in range(5):
+        r = g.call("GET", "/v1/models", key=None, headers=[f"X-Forwarded-For: 192.0.2.{i}", "X-Forwarded-For: 203.0.113.7"])
+        assert status(r) == 401
+    r = g.call("GET", "/v1/models", key=None, headers=["X-Forwarded-For: 192.0.2.99", "X-Forwarded-For: 203.0.113.7"])
+    assert status(r) == 429
+    g.call("POST", body={"model": "my-llama:142"}, headers=["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 203.0.113.7, 198.51.100.2"])
+    assert engine.requests[0].all("x-forwarded-for") == ["192.0.2.1, 203.0.113.7, 198.51.100.2, 127.0.0.1"]
+
+
 def test_without_a_trusted_proxy_the_header_is_no_way_round(make):
     g = limited(make)
     seen = [status(g.call("GET", "/v1/models", key=None, headers=[f"X-Forwarded-For: 203.0.113.{i}"])) for i in range(7)]
