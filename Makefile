@@ -41,7 +41,7 @@ demo: install build ## a real language model: launch in two regions, chat, kill 
 	@deploy/demo/run
 
 ## ---- building and testing ----
-.PHONY: build test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan mutants format format-check lint bench fuzz
+.PHONY: build test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan test-kube mutants format format-check lint bench fuzz
 build: ## build everything (ECOLINK_BUILD_DIR=build/release)
 	@deploy/local/build $(PRESET)
 
@@ -74,6 +74,9 @@ test-tsan: ## what has threads, under ThreadSanitizer
 
 mutants: ## sabotage line by line: each must turn its test red
 	@tests/run mutants
+
+test-kube: ## against two real Kubernetes control planes with simulated GPU nodes (tests/kube; root; builds them once)
+	@tests/kube/run
 
 format: ## clang-format all C files
 	@deploy/local/install lint
