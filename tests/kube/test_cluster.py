@@ -222,19 +222,20 @@ def test_events_tell_of_the_pull(tenants):
 # ---- volumes, secrets ----
 
 
-def shell(tenants, name, script, **more):
-    return tenants.deployment(name, image="ecolink/shell", command=["/bin/sh"], args=["-c", script], probes=False, **more)
+def shell(tenants, name, script, words=(), **more):
+    """A pod that runs a script; `words` are its $0, $1 and so on (a mounted path must be a word of its own)."""
+    return tenants.deployment(name, image="ecolink/shell", command=["/bin/sh"], args=["-c", script, *words], probes=False, **more)
 
 
 @pytest.mark.parametrize("storage_class", ["shared", "node-local"])
 def test_claim_keeps_files_from_one_pod_to_the_next(tenants, storage_class):
     claim = tenants.claim(f"weights-{storage_class}", storage_class)
     uses = {"volumes": [{"name": "w", "persistentVolumeClaim": {"claimName": claim}}], "mounts": [{"name": "w", "mountPath": "/weights"}]}
-    name = shell(tenants, "writer", "echo kept >/weights/file; sleep 600", **uses)
+    name = shell(tenants, "writer", "echo kept >$0/file; sleep 600", ["/weights"], **uses)
     tenants.wait_ready(name)
     tenants.delete(name)
     until("the pod is gone", lambda: not tenants.pods(name))
-    name = shell(tenants, "reader", "cat /weights/file; sleep 600", **uses)
+    name = shell(tenants, "reader", "cat $0; sleep 600", ["/weights/file"], **uses)
     pod = tenants.wait_ready(name)
     until("the file is read", lambda: tenants.log(pod) == "kept\n")
 

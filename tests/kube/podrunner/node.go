@@ -252,15 +252,22 @@ func (n *node) status(ctx context.Context) error {
 // beat renews the node's lease, and writes its status where others changed it (the node was thought dead) or deleted it.
 func (n *node) beat(ctx context.Context) {
 	leases := n.client.CoordinationV1().Leases("kube-node-lease")
-	for round := 0; sleep(ctx, heartbeat) || ctx.Err() == nil; round++ {
+	var lease *coordinationv1.Lease
+	for round := 0; ctx.Err() == nil; round++ {
+		var err error
+		if lease == nil {
+			lease, err = leases.Get(ctx, n.spec.Name, metav1.GetOptions{})
+		}
 		now, seconds := metav1.NowMicro(), int32(leaseSeconds)
-		lease, err := leases.Get(ctx, n.spec.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			_, err = leases.Create(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: n.spec.Name},
+			lease, err = leases.Create(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: n.spec.Name},
 				Spec: coordinationv1.LeaseSpec{HolderIdentity: &n.spec.Name, LeaseDurationSeconds: &seconds, RenewTime: &now}}, metav1.CreateOptions{})
 		} else if err == nil {
 			lease.Spec.RenewTime = &now
-			_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
+			lease, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
+		}
+		if err != nil {
+			lease = nil // read it anew
 		}
 		if err == nil {
 			err = n.refresh(ctx, round)
@@ -268,6 +275,7 @@ func (n *node) beat(ctx context.Context) {
 		if err != nil && ctx.Err() == nil && !apierrors.IsConflict(err) {
 			log.Printf("%s: heartbeat: %v", n.spec.Name, err)
 		}
+		sleep(ctx, heartbeat)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -220,7 +221,7 @@ func (p *pod) flush() {
 	for p.ctx.Err() == nil {
 		p.mu.Lock()
 		object := p.object
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": object.UID}, "status": p.status})
+		patch, err := statusPatch(object.UID, &p.status)
 		p.mu.Unlock()
 		if err != nil {
 			log.Printf("%s: %v", object.Name, err)
@@ -236,6 +237,21 @@ func (p *pod) flush() {
 		log.Printf("%s/%s: status: %v", object.Namespace, object.Name, err)
 		sleep(p.ctx, 500*time.Millisecond)
 	}
+}
+
+// statusPatch is the whole status. Lists of conditions are merged, so a reason that no longer holds must be taken away by name.
+func statusPatch(uid types.UID, status *v1.PodStatus) ([]byte, error) {
+	whole, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
+	if err != nil {
+		return nil, err
+	}
+	conditions, _ := whole["conditions"].([]any)
+	for _, one := range conditions {
+		if condition, ok := one.(map[string]any); ok && condition["reason"] == nil {
+			condition["reason"] = nil
+		}
+	}
+	return json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid}, "status": whole})
 }
 
 // event tells what happens, in a kubelet's words. It is best effort, as events are.
