@@ -82,11 +82,15 @@ class Plane:
         r = self.region
         return [os.path.join(self.programs, "kube-apiserver"), f"--etcd-servers={r.etcd}", f"--bind-address={r.host}",
                 f"--advertise-address={r.host}", "--secure-port=6443", f"--service-cluster-ip-range={r.service_cidr}",
-                "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+                "--allow-privileged=true", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
                 f"--client-ca-file={pki}/ca.crt", f"--tls-cert-file={pki}/apiserver.crt", f"--tls-private-key-file={pki}/apiserver.key",
                 f"--kubelet-certificate-authority={pki}/ca.crt",
                 f"--kubelet-client-certificate={pki}/apiserver-kubelet-client.crt",
                 f"--kubelet-client-key={pki}/apiserver-kubelet-client.key", "--kubelet-preferred-address-types=InternalIP",
+                f"--requestheader-client-ca-file={pki}/front-proxy-ca.crt", "--requestheader-allowed-names=front-proxy-client",
+                "--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
+                "--requestheader-extra-headers-prefix=X-Remote-Extra-", f"--proxy-client-cert-file={pki}/front-proxy-client.crt",
+                f"--proxy-client-key-file={pki}/front-proxy-client.key",
                 "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
                 f"--service-account-key-file={pki}/service-account.key",
                 f"--service-account-signing-key-file={pki}/service-account.key",
@@ -104,6 +108,7 @@ class Plane:
                 f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key",
                 "--allocate-node-cidrs=true", f"--cluster-cidr={r.pod_cidr}", "--node-cidr-mask-size=21",
                 f"--service-cluster-ip-range={r.service_cidr}",
+                f"--flex-volume-plugin-dir={r.path('flexvolume')}",  # the default is a folder of the system's
                 "--node-monitor-period=1s", "--node-monitor-grace-period=8s", "--profiling=false", "--v=1"]
 
     def _scheduler(self, pki):

@@ -150,6 +150,14 @@ func pkiCommand(args []string) error {
 	if err := write("ca.key", pemBlock("EC PRIVATE KEY", caKey)); err != nil {
 		return err
 	}
+	// whoever shows a certificate of this second authority may name the user on whose behalf it asks (aggregated API servers)
+	front, err := newAuthority(*cluster + "-front-proxy")
+	if err != nil {
+		return err
+	}
+	if err := write("front-proxy-ca.crt", front.pem); err != nil {
+		return err
+	}
 	holders := map[string]identity{
 		"apiserver": {name: "kube-apiserver", ips: ips, dns: []string{"localhost", "kubernetes", "kubernetes.default",
 			"kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}},
@@ -157,11 +165,16 @@ func pkiCommand(args []string) error {
 		"admin":                    {name: "kubernetes-admin", groups: []string{"system:masters"}},
 		"controller-manager":       {name: "system:kube-controller-manager"},
 		"scheduler":                {name: "system:kube-scheduler"},
+		"front-proxy-client":       {name: "front-proxy-client"},
 		// signs service account tokens; its certificate is not used
 		"service-account": {name: "service-account"},
 	}
 	for file, id := range holders {
-		cert, key, err := ca.issue(id)
+		issuer := ca
+		if file == "front-proxy-client" {
+			issuer = front
+		}
+		cert, key, err := issuer.issue(id)
 		if err != nil {
 			return err
 		}
