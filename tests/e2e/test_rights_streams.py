@@ -45,7 +45,7 @@ class Follower(threading.Thread):
 def test_a_followed_stream_ends_within_two_seconds_of_its_keys_revocation(stack, chat, what):
     owner, instance = chat
     client, key_id = key_of(stack, owner)
-    other, _ = key_of(stack, owner)
+    other, other_id = key_of(stack, owner)
     followed = Follower(client, f"/inference-instances/{instance['id']}/{what}")
     stays = Follower(other, f"/inference-instances/{instance['id']}/{what}")
     wait(lambda: followed.text and stays.text, "the streams' beginning")
@@ -56,7 +56,9 @@ def test_a_followed_stream_ends_within_two_seconds_of_its_keys_revocation(stack,
     name, data = followed.last()
     assert name == "error" and data["error"]["code"] == "unauthorized" and data["error"]["request_id"].startswith("req_")
     assert stays.ended is None  # others go on
-    stays.answer.close()
+    owner.ok("DELETE", f"/api-keys/{other_id}")
+    stays.join(10)
+    assert stays.ended is not None
 
 
 def test_a_followed_stream_ends_when_its_key_expires(stack, chat):

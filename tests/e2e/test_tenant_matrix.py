@@ -326,6 +326,19 @@ def test_where_404_is_written_a_foreign_id_is_answered_as_one_that_never_was(wor
             assert told[0] == told[1]
 
 
+@pytest.fixture(scope="module")
+def statement_log(stack):
+    """PostgreSQL writes every statement into its log. A new session that sees the setting was forked after the reload was done: by
+    then every other session has its signal, and looks at it before its next command."""
+    def log(value):
+        stack.psql(f"ALTER SYSTEM SET log_statement = '{value}'")
+        stack.psql("SELECT pg_reload_conf()")
+        wait(lambda: stack.psql("SHOW log_statement") == value, f"log_statement = {value}")
+    log("all")
+    yield
+    log("none")
+
+
 def statements(stack, service, needle, act):
     """The statements of the transaction in which `service` used the id, by PostgreSQL's own log."""
     def text():
@@ -351,22 +364,16 @@ def statements(stack, service, needle, act):
     ("GET", "/inference-instances/{}", "instance", "scheduler"), ("POST", "/inference-instances/{}/stop", "instance", "scheduler"),
     ("POST", "/inference-instances/{}/restart", "instance", "scheduler"), ("GET", "/inference-instances/{}/events", "instance", "scheduler"),
     ("GET", "/inference-instances/{}/logs", "instance", "scheduler")])
-def test_a_foreign_id_costs_the_very_statements_of_one_that_never_was(world, method, path, kind, service):
+def test_a_foreign_id_costs_the_very_statements_of_one_that_never_was(world, statement_log, method, path, kind, service):
     """No difference in time that tells, by construction: the same statements in the same order, none of which reads or locks what is
     another's. A stopwatch on a busy machine would prove less."""
     theirs = getattr(world.b, kind)["id"]
     absent = 987654321 if kind == "instance" else theirs[:-6] + "zzzzzz"
-    world.stack.psql("ALTER SYSTEM SET log_statement = 'all'")
-    world.stack.psql("SELECT pg_reload_conf()")
-    try:
-        seen = []
-        for ident in (theirs, absent):
-            def act(i=ident):
-                assert world.a.owner.request(method, path.format(i)).status_code in (403, 404)
-            seen.append(statements(world.stack, service, ident, act))
-    finally:
-        world.stack.psql("ALTER SYSTEM RESET log_statement")
-        world.stack.psql("SELECT pg_reload_conf()")
+    seen = []
+    for ident in (theirs, absent):
+        def act(i=ident):
+            assert world.a.owner.request(method, path.format(i)).status_code in (403, 404)
+        seen.append(statements(world.stack, service, ident, act))
     assert seen[0] == seen[1] and len(seen[0]) > 2
     locking = [s for s in seen[0] if re.search(r"FOR (UPDATE|SHARE)", s)]
     assert all("account_id = $" in s or "FROM accounts" in s for s in locking), locking
