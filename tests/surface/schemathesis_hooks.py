@@ -27,7 +27,9 @@ def speaks_by_the_rules(ctx, response, case):
     body = None
     if headers.get("content-type", "").startswith("application/json") and response.request.method != "HEAD":
         body = response.json()
-    if response.status_code in (400, 401) or case.operation.definition.raw.get("security") == []:
+    # What is no instance's number is none of the proxy's paths: nothing is there, for anybody.
+    nowhere = "/proxy/" in case.path and response.status_code == 404 and not (body and body["error"]["code"] != "not_found")
+    if response.status_code in (400, 401) or nowhere or case.operation.definition.raw.get("security") == []:
         pass
     else:
         assert all(name in headers for name in LIMITS), f"limits are missing: {sorted(headers)}"

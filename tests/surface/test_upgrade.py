@@ -28,7 +28,14 @@ def old_build():
 
 
 class EitherRelease(Stack):
-    """Starts parts of either release; an older one is given the settings that it knows."""
+    """Starts parts of either release, each by its own release's scripts and with the settings that it knows."""
+
+    def run(self, *args, seconds=180):
+        tree = TREE if self.build == BUILD else self.build.with_name(f"{self.build.name}-source")
+        done = subprocess.run([tree / "deploy/local/stack", *args], env=self._env(), timeout=seconds, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert done.returncode == 0, f"stack {' '.join(args)} of {tree.name} failed:\n{done.stdout}"
+        return done.stdout
 
     def _env(self):
         known = "".join(subprocess.run([self.build / f"bin/ecolink-{name}", "--help"], capture_output=True, text=True).stdout
