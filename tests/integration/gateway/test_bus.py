@@ -64,7 +64,9 @@ class Live(gwtest.Gateway):
 
 @pytest.fixture(scope="module")
 def bus(stack):
-    return Bus(stack)
+    made = Bus(stack)
+    made.key()  # every test may run alone
+    return made
 
 
 USAGE = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5}}'
