@@ -15,9 +15,8 @@ from eco.client import Client
 from eco.inside import TREE
 from eco.waiting import wait
 
-METHODS = ("get", "put", "post", "delete", "head", "options", "patch")
 TENANTS = ("owner", "member", "inference")
-FEWEST_CELLS = 850  # a smaller walk has lost something
+FEWEST_CELLS = 860  # a smaller walk has lost something
 _numbers = itertools.count(1)
 
 
@@ -25,8 +24,8 @@ def load():
     document = yaml.safe_load((TREE / "docs/api/openapi.yaml").read_text())
     operations = {}
     for path, item in document["paths"].items():
-        for method in METHODS:
-            if method in item:
+        for method in item:
+            if isinstance(item[method], dict) and "responses" in item[method]:
                 operations[item[method]["operationId"]] = item[method] | {
                     "method": method.upper(), "path": path,
                     "parameters": item.get("parameters", []) + item[method].get("parameters", [])}
