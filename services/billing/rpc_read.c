@@ -38,6 +38,12 @@ eco_status rpc_get_balance(eco_ctx *ctx, const void *request, void *reply) {
   return eco_success();
 }
 
+// 0: of every instance.
+static eco_status check_instance(int64_t instance_id) {
+  return instance_id >= 0 ? eco_success()
+                          : eco_error_param(ECO_INVALID_REQUEST, "instance_id", "instance_id is no instance's number");
+}
+
 eco_status rpc_list_transactions(eco_ctx *ctx, const void *request, void *reply) {
   const Ecolink__V1__ListTransactionsRequest *r = request;
   Ecolink__V1__TransactionList *out = reply;
@@ -47,6 +53,7 @@ eco_status rpc_list_transactions(eco_ctx *ctx, const void *request, void *reply)
       .instance_id = r->instance_id,
   };
   int32_t limit;
+  ECO_TRY(check_instance(r->instance_id));
   ECO_TRY(eco_page_limit(r->limit, BILLING_LIST_DEFAULT, BILLING_LIST_MAX, &limit));
   ECO_TRY(eco_page_position(r->cursor, INT64_MAX, &query.before_sequence));
   if (r->type != ECOLINK__V1__TRANSACTION_TYPE__TRANSACTION_TYPE_UNSPECIFIED && query.type[0] == '\0') {
@@ -68,6 +75,7 @@ eco_status rpc_get_usage(eco_ctx *ctx, const void *request, void *reply) {
   store_usage_query query = {.account_id = ctx->caller.account_id, .instance_id = r->instance_id};
   int64_t today = ctx->now_us / DAY_US;
   int32_t limit;
+  ECO_TRY(check_instance(r->instance_id));
   ECO_TRY(eco_page_limit(r->limit, BILLING_LIST_DEFAULT, BILLING_LIST_MAX, &limit));
   ECO_TRY(page_day(r->to, "to", today, &query.to_day));
   ECO_TRY(page_day(r->from, "from", query.to_day - BILLING_USAGE_DEFAULT_DAYS, &query.from_day));

@@ -83,6 +83,9 @@ eco_status rpc_read_logs(eco_ctx *ctx, const void *request, void *reply) {
   driver *drivers[SCHED_REPLICAS_MAX] = {NULL};
   instance_row inst;
   ECO_TRY(parse_cursor(r->cursor, offsets));
+  if (r->replica_id < 0) {
+    return eco_error_param(ECO_INVALID_REQUEST, "replica_id", "replica_id is no replica's number.");
+  }
   if (r->tail_lines < 0 || r->tail_lines > SCHED_LOG_LINES_MAX) {
     return eco_error_param(ECO_INVALID_REQUEST, "tail_lines", "tail_lines must be between 1 and %d.",
                            SCHED_LOG_LINES_MAX);

@@ -164,3 +164,12 @@ def test_metrics_are_never_public(stack):
         assert Client(stack.url, None).get(path).status_code in (401, 404)
         for name in ("registry", "scheduler", "billing", "health", "gateway"):
             assert requests.get(f"http://127.0.0.1:{stack.ports[name.upper() + '_ADMIN']}{path}", timeout=3).status_code == 200
+
+
+@pytest.mark.parametrize("path, name", [("/billing/transactions", "instance_id"), ("/billing/usage", "instance_id"),
+                                        ("/inference-instances/{id}/logs", "replica_id")])
+def test_a_negative_number_that_names_nothing_is_refused(chat, path, name):
+    """`param` names the field at fault; an empty list would hide a mistake."""
+    client, instance = chat
+    error = client.refused("GET", path.format(id=instance["id"]), 422, "invalid_request", params={name: -1})
+    assert error["param"] == name

@@ -20,7 +20,9 @@ sys.path.insert(0, str(TREE / "tests/e2e"))
 os.environ.setdefault("ECOLINK_BUILD_DIR", str(TREE / "build/asan"))
 BUILD = pathlib.Path(os.environ["ECOLINK_BUILD_DIR"]).resolve()
 
+from eco.client import Client  # noqa: E402
 from eco.stack import Stack  # noqa: E402
+from eco.waiting import wait  # noqa: E402
 
 
 def pytest_configure(config):
@@ -72,3 +74,11 @@ def stack():
             s.down()
         finally:
             s.remove()
+
+
+@pytest.fixture(scope="session")
+def operator(stack):
+    """A named operator's client: the bootstrap key makes two of them and no more."""
+    client = Client(stack.url, stack.admin.ok("POST", "/admin/operators", 201, json={"name": "surface"})["key"])
+    wait(lambda: client.get("/regions").status_code == 200, "the operator's key")
+    return client

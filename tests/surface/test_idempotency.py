@@ -7,7 +7,6 @@ import uuid
 import pytest
 
 from eco.client import Client
-from eco.waiting import wait
 
 TWINS = 6
 numbers = itertools.count(1)
@@ -15,12 +14,9 @@ SHOWN_ONCE = {"key", "token", "accept_url"}
 
 
 @pytest.fixture(scope="module")
-def people(stack):
+def people(stack, operator):
     owner = stack.account("100000.00", "twins")
-    made = stack.admin.ok("POST", "/admin/operators", 201, json={"name": f"twin {uuid.uuid4().hex}"})
-    second = Client(stack.url, made["key"])
-    wait(lambda: second.get("/regions").status_code == 200, "the operator's key")
-    return {"owner": owner, "admin": stack.admin, "second": second, "nobody": Client(stack.url, None)}
+    return {"owner": owner, "admin": stack.admin, "second": operator, "nobody": Client(stack.url, None)}
 
 
 def fresh(word):

@@ -23,10 +23,10 @@ VENV = TREE / ".cache/venv-surface"
 OWN_ROUTES = {"owner": "^/(?!admin|v1|inference-instances/{id}/proxy)", "operator": "^/(admin|regions|gpu-types)",
               "inference": "^/(v1|inference-instances/{id}/proxy|regions|platform)"}
 PHASES = {"test": "examples,fuzzing", "ci": "examples,coverage,fuzzing,stateful", "soak": "examples,coverage,fuzzing,stateful"}
-EXAMPLES = {"test": 3, "ci": 12, "soak": 300}
-CASES_MIN = {"test": {"owner": 60, "operator": 40, "inference": 40},
-             "ci": {"owner": 3000, "operator": 2500, "inference": 2000},
-             "soak": {"owner": 12000, "operator": 10000, "inference": 8000}}
+EXAMPLES = {"test": 3, "ci": 60, "soak": 300}
+CASES_MIN = {"test": {"owner": 100, "operator": 80, "inference": 90},
+             "ci": {"owner": 6000, "operator": 6000, "inference": 6000},
+             "soak": {"owner": 20000, "operator": 20000, "inference": 20000}}
 SECONDS_MAX = {"test": 240, "ci": 900, "soak": 7200}
 
 
@@ -45,7 +45,7 @@ def program():
 
 
 @pytest.fixture(scope="session")
-def world(stack, routes):
+def world(stack, routes, operator):
     """Two instances that run and one that has ended, keys of each kind, and what must not be taken away."""
     owner = stack.account("1000000.00", "surface")
     chat = owner.launch(owner.hf_model("my-llama"))
@@ -58,11 +58,9 @@ def world(stack, routes):
     inference = owner.ok("POST", "/api-keys", 201, json={"name": "inference", "role": "inference",
                                                          "rate_limit_per_minute": 1000000})
     # An operator's key has the default limit: thirty of them take turns.
-    operators = [stack.admin_key, stack.admin.ok("POST", "/admin/operators", 201, json={"name": "first"})["key"]]
-    first = Client(stack.url, operators[1])
-    wait(lambda: first.get("/regions").status_code == 200, "the operator's key")
+    operators = [stack.admin_key, operator.key]
     for i in range(28):
-        operators.append(first.ok("POST", "/admin/operators", 201, json={"name": f"operator {i}"})["key"])
+        operators.append(operator.ok("POST", "/admin/operators", 201, json={"name": f"operator {i}"})["key"])
     last = Client(stack.url, operators[-1])
     wait(lambda: last.get("/regions").status_code == 200, "the last operator's key")
     return {
