@@ -254,7 +254,7 @@ eco_status kube_config_in_cluster(const char *dir, const char *host, const char 
   char path[4096];
   char server[512];
   size_t len = 0;
-  eco_status st = eco_success();
+  eco_status st;
   *out = (kube_config){0};
   if (!host || !*host || !port || !*port) {
     return eco_error(ECO_INVALID_REQUEST,

@@ -4,11 +4,11 @@
 #include <string.h>
 
 // Ollama serves what was pulled before, under names of its own: pull the repository, then give it the registered name.
-#define OLLAMA_SCRIPT                                                                                                 \
-  "ollama serve & server=$!; until ollama list >/dev/null 2>&1; do kill -0 $server || exit 1; sleep 1; done; "        \
-  "if [ -n \"$OLLAMA_MODEL\" ]; then ollama pull \"$OLLAMA_MODEL\" && ollama cp \"$OLLAMA_MODEL\" \"$1\" || exit 1; " \
-  "fi; "                                                                                                              \
-  "trap 'kill $server' TERM INT; wait $server"
+static const char OLLAMA_SCRIPT[] =
+    "ollama serve & server=$!; until ollama list >/dev/null 2>&1; do kill -0 $server || exit 1; sleep 1; done; "
+    "if [ -n \"$OLLAMA_MODEL\" ]; then ollama pull \"$OLLAMA_MODEL\" && ollama cp \"$OLLAMA_MODEL\" \"$1\" || exit 1; "
+    "fi; "
+    "trap 'kill $server' TERM INT; wait $server";
 
 static const engine_preset PRESETS[] = {
     {.name = "vllm",
