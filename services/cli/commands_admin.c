@@ -59,6 +59,10 @@ const cli_option cli_admin_region_options[] = {
      .value = "TYPE=COUNT",
      .help = "GPUs of a type in it; may be repeated"},
     {.name = "cordoned", .kind = CLI_FLAG, .place = CLI_BODY, .help = "place nothing new there"},
+    {.name = "confirm-prune",
+     .kind = CLI_FLAG,
+     .place = CLI_BODY,
+     .help = "only allow the removal of objects without a row, which status_detail asks for"},
     CLI_OPTION_END,
 };
 const cli_option cli_admin_gpu_options[] = {

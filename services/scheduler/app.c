@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ecolink/log.h"
@@ -10,6 +11,8 @@
 #include "readiness.h"
 #include "regions.h"
 #include "rpc_regions.h"
+#include "scheduler_limits.h"
+#include "store.h"
 
 scheduler_app app;
 
@@ -71,6 +74,21 @@ const eco_setting scheduler_settings[] = {
      .help =
          "unprivileged user that replicas run as when the scheduler is root; <first>-<last>: a user number for each "
          "instance, so that tenants' containers are strangers to each other"},
+    {.name = "KUBECONFIG_DIR",
+     .kind = ECO_SET_STR,
+     .target = &app.kubeconfig_dir,
+     .fallback = "",
+     .help = "where the kubeconfig files lie that regions of driver kubernetes name"},
+    {.name = "SERVICE_ACCOUNT_DIR",
+     .kind = ECO_SET_STR,
+     .target = &app.service_account_dir,
+     .fallback = "/var/run/secrets/kubernetes.io/serviceaccount",
+     .help = "token and authority for regions that say in_cluster"},
+    {.name = "KUBERNETES_SIMULATOR",
+     .kind = ECO_SET_BOOL,
+     .target = &app.kubernetes_simulator,
+     .fallback = "false",
+     .help = "offer the simulator in Kubernetes regions too: for test clusters"},
     {.name = "READY_INTERVAL_MS",
      .kind = ECO_SET_I64,
      .target = &app.ready_interval_ms,
@@ -126,8 +144,47 @@ eco_status app_check(void) {
   return eco_success();
 }
 
+static _Atomic(driver *) kube_driver;
+
 driver *app_driver(const char *name) {
+  if (strcmp(name, "kubernetes") == 0) {
+    return atomic_load(&kube_driver);
+  }
   return strcmp(name, "process") == 0 ? app.process_driver : NULL;
+}
+
+static bool may_write(void *arg, const char *region) {
+  char lease[SCHED_REGION_MAX + 16];
+  int64_t epoch = 0;
+  (void)snprintf(lease, sizeof(lease), "region:%s", region);
+  return eco_lease_held(arg, lease, &epoch);
+}
+
+static void on_change(void *arg, const char *region) {
+  (void)arg;
+  (void)region;
+  regions_wake();
+}
+
+eco_status app_open_kubernetes(eco_ctx *ctx) {
+  const char *installation = NULL;
+  driver *d = NULL;
+  eco_tx *tx = NULL;
+  if (atomic_load(&kube_driver) || eco_service_stopping(ctx->service)) {
+    return eco_success();
+  }
+  ECO_TRY(eco_tx_begin(ctx->db, &tx));
+  eco_status st = store_installation(tx, ctx->arena, &installation);
+  eco_tx_rollback(tx);
+  ECO_TRY(st);
+  const kube_driver_options options = {.installation = installation,
+                                       .kubeconfig_dir = app.kubeconfig_dir,
+                                       .service_account_dir = app.service_account_dir,
+                                       .offer_simulator = app.kubernetes_simulator,
+                                       .host = {.may_write = may_write, .changed = on_change, .arg = ctx->service}};
+  ECO_TRY(kube_driver_open(&options, &d));
+  atomic_store(&kube_driver, d);
+  return eco_success();
 }
 
 static atomic_bool standing_by;
@@ -190,5 +247,9 @@ void app_stop(eco_service *svc) {
   if (app.process_driver) {
     app.process_driver->ops->close(app.process_driver);
     app.process_driver = NULL;
+  }
+  driver *kube = atomic_exchange(&kube_driver, NULL);
+  if (kube) {
+    kube->ops->close(kube);
   }
 }

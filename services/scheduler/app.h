@@ -23,6 +23,9 @@ typedef struct scheduler_app {
 
   eco_seal_key seal_public;
   eco_seal_key seal_secret;
+  const char *kubeconfig_dir;
+  const char *service_account_dir;
+  bool kubernetes_simulator;
   driver *process_driver;  // NULL: no PROCESS_STATE_DIR was given
 } scheduler_app;
 
@@ -39,6 +42,8 @@ ECO_CHECKED eco_status app_seed(eco_ctx *ctx);
 bool app_ready(eco_service *svc, eco_buf *why);
 // Stops the reconcilers; replicas go on.
 void app_stop(eco_service *svc);
+// Opens the Kubernetes driver once the installation's identity can be read. Timer's thread alone.
+ECO_CHECKED eco_status app_open_kubernetes(eco_ctx *ctx);
 // The driver of that name, or NULL when this process has none.
 driver *app_driver(const char *name);
 

@@ -65,7 +65,13 @@ typedef enum replica_phase {
   REPLICA_STOPPING,
 } replica_phase;
 
-enum { REPLICA_EXITS_KEPT = 8, REPLICA_DETAIL_MAX = 160, REPLICA_RUN_ID_MAX = 64, REPLICA_HOST_MAX = 64 };
+enum { REPLICA_EXITS_KEPT = 8, REPLICA_DETAIL_MAX = 160, REPLICA_RUN_ID_MAX = 64, REPLICA_HOST_MAX = 256 };
+
+typedef enum driver_need {
+  DRIVER_NEEDS_SPEC,     // its specification once, for what it does by itself later
+  DRIVER_NEEDS_NOTHING,  // everything is in place
+  DRIVER_NEEDS_APPLY,    // something is missing or was changed by somebody: apply repairs it
+} driver_need;
 
 typedef struct replica_observation {
   int64_t instance_id;
@@ -76,6 +82,10 @@ typedef struct replica_observation {
   char host[REPLICA_HOST_MAX];
   int port;
   int restarts;
+  driver_need need;
+  // REPLICA_ALIVE: when it last became so by the driver's own judgement, business time; 0: the driver does not judge. A
+  // later moment than before is another stretch of uptime, even of the same run.
+  int64_t ready_since_us;
   int64_t exits_us[REPLICA_EXITS_KEPT];  // latest exits, newest first, business time; 0: none
   char detail[REPLICA_DETAIL_MAX];  // words a user understands: "pulling image", "exited with status 1, restarting in 4
                                     // s"
@@ -84,8 +94,22 @@ typedef struct replica_observation {
 typedef void (*replica_observe_fn)(void *arg, const replica_observation *seen);
 typedef void (*replica_log_fn)(void *arg, const char *line, size_t len);
 
+// What a driver asks of the scheduler; any thread.
+typedef struct driver_host {
+  bool (*may_write)(void *arg, const char *region);  // whether this process leads the region now, by the lease's clock
+  void (*changed)(void *arg, const char *region);    // something was seen there: let its pass come at once
+  void *arg;
+} driver_host;
+
+typedef void (*driver_room_fn)(void *arg, const char *gpu_type, int total);
+
 typedef struct driver_ops {
-  const char *name;  // "process"
+  const char *name;  // "process", "kubernetes"
+  // How a region is reached, again and again; NULL: the driver needs no telling. `config` is packed, driver-specific.
+  eco_status (*configure)(driver *d, const char *region, const uint8_t *config, size_t len);
+  // Tells the GPUs of each given type that are there for us; NULL: the operator's numbers stand.
+  eco_status (*rooms)(driver *d, const char *region, const char *const *gpu_types, size_t n, driver_room_fn fn,
+                      void *arg);
   // Whether the driver could run it at all (preset known, command allowed). A refusal is a 422 for the launch.
   eco_status (*admit)(driver *d, const replica_spec *spec);
   // Makes the replica exist in this generation. Success means accepted, not Ready.
@@ -118,5 +142,15 @@ typedef struct process_driver_options {
   const char *run_as_user;  // unprivileged user when we are root; "" keeps ours
 } process_driver_options;
 ECO_CHECKED eco_status process_driver_open(const process_driver_options *options, driver **out);
+
+// ---- the Kubernetes driver ----
+typedef struct kube_driver_options {
+  const char *installation;         // uuid: the label by which we know our own
+  const char *kubeconfig_dir;       // where regions' kubeconfig files lie
+  const char *service_account_dir;  // for in_cluster
+  bool offer_simulator;             // for test clusters
+  driver_host host;
+} kube_driver_options;
+ECO_CHECKED eco_status kube_driver_open(const kube_driver_options *options, driver **out);
 
 #endif

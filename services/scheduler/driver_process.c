@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "driver_copy.h"
 #include "driver_process_internal.h"
 #include "ecolink/clock.h"
 #include "presets.h"
@@ -63,51 +64,10 @@ void process_wake(process_driver *d) {
   (void)ignored;
 }
 
-// ---- copies of specifications: the caller's is borrowed ----
-static const char *const *copy_list(eco_arena *arena, const char *const *list) {
-  size_t n = 0;
-  while (list != NULL && list[n] != NULL) {
-    n++;
-  }
-  const char **out = eco_alloc_array(arena, n + 1, sizeof(*out));
-  for (size_t i = 0; i < n; i++) {
-    out[i] = eco_strdup(arena, list[i]);
-  }
-  return out;
-}
-
-static const driver_name_value *copy_env(eco_arena *arena, const driver_name_value *env) {
-  size_t n = 0;
-  while (env != NULL && env[n].name != NULL) {
-    n++;
-  }
-  driver_name_value *out = eco_alloc_array(arena, n + 1, sizeof(*out));
-  for (size_t i = 0; i < n; i++) {
-    out[i] = (driver_name_value){.name = eco_strdup(arena, env[i].name), .value = eco_strdup(arena, env[i].value)};
-  }
-  return out;
-}
-
 static void copy_spec(process_replica *r, const replica_spec *spec) {
-  eco_arena *arena = eco_arena_new();
-  replica_spec copy = *spec;
-  copy.account_id = eco_strdup(arena, spec->account_id);
-  copy.region = eco_strdup(arena, spec->region);
-  copy.served_name = eco_strdup(arena, spec->served_name);
-  copy.engine = eco_strdup(arena, spec->engine);
-  copy.image = eco_strdup(arena, spec->image);
-  copy.command = copy_list(arena, spec->command);
-  copy.args = copy_list(arena, spec->args);
-  copy.env = copy_env(arena, spec->env);
-  copy.health_path = eco_strdup(arena, spec->health_path);
-  copy.gpu_type = eco_strdup(arena, spec->gpu_type);
-  copy.model_repo = eco_strdup(arena, spec->model_repo);
-  copy.model_revision = eco_strdup(arena, spec->model_revision);
-  copy.model_path = eco_strdup(arena, spec->model_path);
-  copy.hf_token = eco_strdup(arena, spec->hf_token);
   eco_arena_free(r->spec_arena);
-  r->spec_arena = arena;
-  r->spec = copy;
+  r->spec_arena = eco_arena_new();
+  driver_copy_spec(r->spec_arena, spec, &r->spec);
 }
 
 // ---- admit ----

@@ -113,10 +113,13 @@ void janitor_stop(void) {
 static eco_status forget_replica(const instance_row *inst, const replica_row *r) {
   // Every driver may hold leavings: a replica can have moved between regions.
   pthread_mutex_lock(&drivers.lock);
-  driver *d = drivers.stopped ? NULL : app_driver("process");
-  eco_status st = drivers.stopped ? eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "the scheduler is stopping")
-                  : d             ? d->ops->forget(d, r->region, inst->id, r->id)
-                                  : eco_success();
+  static const char *const names[] = {"process", "kubernetes"};
+  eco_status st =
+      drivers.stopped ? eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "the scheduler is stopping") : eco_success();
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && eco_ok(st); i++) {
+    driver *d = app_driver(names[i]);
+    st = d ? d->ops->forget(d, r->region, inst->id, r->id) : st;
+  }
   pthread_mutex_unlock(&drivers.lock);
   return st;
 }

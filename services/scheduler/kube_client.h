@@ -70,6 +70,7 @@ typedef enum kube_event { KUBE_ADDED, KUBE_MODIFIED, KUBE_DELETED, KUBE_BOOKMARK
 typedef struct kube_watch_fns {
   void (*event)(void *arg, kube_event type, yyjson_val *object);
   void (*alive)(void *arg);  // the server said something
+  bool (*go_on)(void *arg);  // asked now and then; false ends the watch with KUBE_GONE. NULL: always
 } kube_watch_fns;
 // Follows changes from *resource_version on, and keeps it up to date, until the stream ends: KUBE_OK the server closed
 // it as agreed, KUBE_GONE list again, KUBE_TIMEOUT it stalled, or another trouble. `path` without watch parameters.

@@ -106,6 +106,13 @@ eco_status kube_deployment(const kube_place *place, const replica_spec *spec, co
   yyjson_mut_val *notes = kube_put_obj(&j, metadata, "annotations");
   kube_put_str(&j, notes, KUBE_NOTE_GENERATION, eco_sprintf(arena, "%" PRId64, spec->generation));
   kube_put_str(&j, notes, KUBE_NOTE_MODEL, spec->served_name);
+  kube_put_str(&j, notes, KUBE_NOTE_SECRET, kube_wants_secret(spec) ? "true" : "false");
+  kube_put_str(&j, notes, KUBE_NOTE_SERVICE, kube_wants_service(place) ? "true" : "false");
+  if (kube_wants_volume(place, spec)) {
+    char volume[KUBE_NAME_MAX];
+    kube_volume_name(spec->account_id, spec->model_repo, spec->model_revision, volume);
+    kube_put_str(&j, notes, KUBE_NOTE_VOLUME, eco_strdup(arena, volume));
+  }
   yyjson_mut_val *body = kube_put_obj(&j, root, "spec");
   kube_put_int(&j, body, "replicas", 1);
   kube_put_int(&j, body, "revisionHistoryLimit", 0);
@@ -264,37 +271,22 @@ static void put_replica_rules(kube_json *j, yyjson_mut_val *body, const kube_pla
 }
 
 const char *kube_namespace_object(const kube_place *place, const char *api_server, int index, eco_arena *arena,
-                                  const char **api, const char **name) {
-  static const struct {
-    const char *version;
-    const char *kind;
-    const char *api;  // the path's part before "/namespaces"
-    const char *collection;
-    const char *name;
-  } rows[KUBE_NAMESPACE_OBJECTS] = {
-      {"v1", "ServiceAccount", "/api/v1", "serviceaccounts", KUBE_SERVICE_ACCOUNT},
-      {"networking.k8s.io/v1", "NetworkPolicy", "/apis/networking.k8s.io/v1", "networkpolicies", "ecolink-deny"},
-      {"networking.k8s.io/v1", "NetworkPolicy", "/apis/networking.k8s.io/v1", "networkpolicies", "ecolink-replicas"},
-  };
+                                  const char **name) {
+  static const char *const names[KUBE_NAMESPACE_OBJECTS] = {"ecolink-deny", "ecolink-replicas"};
   if (index < 0 || index >= KUBE_NAMESPACE_OBJECTS) {
     return NULL;
   }
   kube_json j = kube_json_new(arena);
   yyjson_mut_val *metadata;
-  yyjson_mut_val *root = begin(&j, rows[index].version, rows[index].kind, rows[index].name, NULL, &metadata);
+  yyjson_mut_val *root = begin(&j, "networking.k8s.io/v1", "NetworkPolicy", names[index], NULL, &metadata);
   put_labels(&j, metadata, place);
-  *api = eco_sprintf(arena, "%s/namespaces/%s/%s", rows[index].api, place->name_space, rows[index].collection);
-  *name = rows[index].name;
-  if (index == 0) {
-    kube_put_bool(&j, root, "automountServiceAccountToken", false);
-    return kube_json_take(&j, root);
-  }
+  *name = names[index];
   yyjson_mut_val *body = kube_put_obj(&j, root, "spec");
   yyjson_mut_val *selector = kube_put_obj(&j, body, "podSelector");
   yyjson_mut_val *types = kube_put_arr(&j, body, "policyTypes");
   kube_add_str(&j, types, "Ingress");
   kube_add_str(&j, types, "Egress");
-  if (index == 2) {
+  if (index == 1) {
     kube_put_str(&j, kube_put_obj(&j, selector, "matchLabels"), KUBE_LABEL_INSTALLATION, place->installation);
     put_replica_rules(&j, body, place, api_server);
   }

@@ -1,8 +1,11 @@
 // What a replica is made of in Kubernetes, as JSON. Pure: specification + region -> objects.
 //
-//   Deployment eco-<instance>-<replica> (one pod) ── owns ──▶ Secret (token, secret env), Service (unless pod
-//   addresses) PersistentVolumeClaim weights-<hash of account, repository, commit>: nobody's, shared by launches of the
-//   account once per namespace: ServiceAccount without a token, NetworkPolicies that deny everything but what is named
+//   Deployment eco-<instance>-<replica>      one pod; owns the next two
+//   Secret, Service                          of the same name: token and secret env; unless pods are called directly
+//   PersistentVolumeClaim weights-<hash>     by account, repository, commit; nobody's: launches share it
+//   NetworkPolicies                          once per namespace: all is denied but what is named
+//
+// The namespace itself and the pods' ServiceAccount (without a token, without rights) are the installer's.
 //
 // Every object carries the labels below: by them we know our own, and touch no other.
 #ifndef SCHEDULER_KUBE_OBJECTS_H
@@ -18,6 +21,11 @@
 #define KUBE_LABEL_ACCOUNT "ecolink.io/account"
 #define KUBE_NOTE_GENERATION "ecolink.io/generation"
 #define KUBE_NOTE_MODEL "ecolink.io/model"
+#define KUBE_NOTE_PORT "ecolink.io/port"
+// On the Deployment: which parts belong to it.
+#define KUBE_NOTE_SECRET "ecolink.io/secret"
+#define KUBE_NOTE_SERVICE "ecolink.io/service"
+#define KUBE_NOTE_VOLUME "ecolink.io/volume"
 #define KUBE_MANAGER "ecolink-scheduler"
 #define KUBE_CONTAINER "engine"
 #define KUBE_SERVICE_ACCOUNT "ecolink-replica"
@@ -46,9 +54,9 @@ const char *kube_service(const kube_place *place, const replica_spec *spec, cons
                          const kube_stamp *stamp, eco_arena *arena);
 const char *kube_volume(const kube_place *place, const replica_spec *spec, eco_arena *arena);
 
-// Of the namespace: `index` from 0 until NULL. *path is the collection to create it in, below the namespace.
-enum { KUBE_NAMESPACE_OBJECTS = 3 };
+enum { KUBE_NAMESPACE_OBJECTS = 2 };
+// The namespace's NetworkPolicies: `index` from 0 until NULL. `api_server`: its IPv4 address, or "".
 const char *kube_namespace_object(const kube_place *place, const char *api_server, int index, eco_arena *arena,
-                                  const char **api, const char **name);
+                                  const char **name);
 
 #endif

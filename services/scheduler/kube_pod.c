@@ -296,7 +296,7 @@ eco_status kube_put_pod(kube_json *j, yyjson_mut_val *template, const kube_place
   kube_put_str(j, labels, KUBE_LABEL_ACCOUNT, spec->account_id);
   yyjson_mut_val *notes = kube_put_obj(j, metadata, "annotations");
   kube_put_str(j, notes, KUBE_NOTE_GENERATION, eco_sprintf(j->arena, "%" PRId64, spec->generation));
-  kube_put_str(j, notes, "ecolink.io/port", eco_sprintf(j->arena, "%d", spec->port));
+  kube_put_str(j, notes, KUBE_NOTE_PORT, eco_sprintf(j->arena, "%d", spec->port));
   yyjson_mut_val *pod = kube_put_obj(j, template, "spec");
   kube_put_str(j, pod, "serviceAccountName", KUBE_SERVICE_ACCOUNT);
   kube_put_bool(j, pod, "automountServiceAccountToken", false);

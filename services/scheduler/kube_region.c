@@ -129,7 +129,7 @@ eco_status kube_place_build(const char *installation, const char *region, const 
                       .region = region,
                       .given = g,
                       .name_space = or_default(g->namespace_, "ecolink-tenants"),
-                      .system_namespace = or_default(g->system_namespace, "ecolink"),
+                      .system_namespace = or_default(g->system_namespace, "ecolink-system"),
                       .cluster_domain = or_default(g->cluster_domain, "cluster.local"),
                       .gpu_label = or_default(g->gpu_label, "nvidia.com/gpu.product"),
                       .gpu_resource = or_default(g->gpu_resource, "nvidia.com/gpu")};

@@ -216,6 +216,7 @@ static bool set_watch(stream *s, const char *path) {
   curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_data);
   curl_easy_setopt(s->easy, CURLOPT_WRITEDATA, s);
   curl_easy_setopt(s->easy, CURLOPT_HEADERFUNCTION, NULL);
+  curl_easy_setopt(s->easy, CURLOPT_HEADERDATA, NULL);  // the handle is a used one: headers would go to its last owner
   return ok;
 }
 
@@ -255,6 +256,11 @@ static kube_reason run_watch(stream *s, CURLM *multi) {
       result = msg->msg == CURLMSG_DONE ? msg->data.result : result;
     }
     stalled = !done && eco_boottime_ms() - s->heard_ms > s->client->watch_idle_ms;
+    if (!done && s->ended == KUBE_OK && s->fns->go_on && !s->fns->go_on(s->arg)) {
+      *s->problem = (kube_problem){.reason = KUBE_GONE, .message = "the position is void"};
+      s->ended = KUBE_GONE;
+      break;
+    }
     if (!done && !stalled) {
       (void)curl_multi_poll(multi, NULL, 0, POLL_MS, NULL);
     }

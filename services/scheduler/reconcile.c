@@ -84,6 +84,8 @@ typedef struct pass {
   int64_t seen_us;
   int64_t watermark_us;
   int64_t highest_id;
+  bool prune_confirmed;
+  char trouble[ECO_STATUS_MESSAGE_MAX];  // what the region's row says
   sighting seen;
   instance_row *instances;
   size_t count;
@@ -106,6 +108,8 @@ static eco_status read_desired(pass *p, eco_tx *tx) {
   region_row row;
   ECO_TRY(store_region_get(tx, p->ctx->arena, p->region->name, &row));
   p->watermark_us = row.observed_until_us;
+  p->prune_confirmed = row.prune_confirmed;
+  snprintf(p->trouble, sizeof(p->trouble), "%s", row.trouble);
   ECO_TRY(store_instance_highest(tx, &p->highest_id));
   return store_instance_in_region(tx, p->ctx->arena, p->region->name, &p->instances, &p->count);
 }
@@ -308,6 +312,27 @@ static bool has_row(const pass *p, const replica_observation *seen) {
   return false;
 }
 
+// Writes what an operator should know, when it changed. It takes a confirmation away once there is nothing to confirm.
+static void note_region(pass *p, const char *trouble) {
+  if (strcmp(trouble, p->trouble) == 0) {
+    return;
+  }
+  eco_tx *tx = NULL;
+  eco_status st = eco_tx_begin(p->ctx->db, &tx);
+  if (eco_ok(st)) {
+    st = store_region_trouble(tx, p->region->name, trouble);
+    if (eco_ok(st)) {
+      st = eco_tx_commit(tx);
+    } else {
+      eco_tx_rollback(tx);
+    }
+  }
+  if (!eco_ok(st)) {
+    eco_log(ECO_LOG_WARN, "a region's trouble could not be written down", ECO_F_STR("region", p->region->name),
+            ECO_F_STATUS(st));
+  }
+}
+
 // What exists without a row: left over by a crash, or moved away.
 static void prune(pass *p) {
   int orphans = 0;
@@ -315,11 +340,22 @@ static void prune(pass *p) {
   bool *orphan = eco_alloc_array(p->ctx->arena, p->seen.count + 1, sizeof(*orphan));
   for (size_t s = 0; s < p->seen.count; s++) {
     const replica_observation *seen = &p->seen.list[s];
-    highest_seen = seen->instance_id > highest_seen ? seen->instance_id : highest_seen;
     orphan[s] = !has_row(p, seen);
+    if (seen->phase == REPLICA_STOPPING) {
+      continue;  // on its way out already: nothing more is decided about it
+    }
+    highest_seen = seen->instance_id > highest_seen ? seen->instance_id : highest_seen;
     orphans += orphan[s] ? 1 : 0;
   }
-  bool allowed = prune_allowed(orphans, (int)p->seen.count, highest_seen, p->highest_id);
+  bool allowed = prune_allowed(orphans, (int)p->seen.count, highest_seen, p->highest_id) || p->prune_confirmed;
+  char trouble[ECO_STATUS_MESSAGE_MAX] = "";
+  if (!allowed) {
+    snprintf(trouble, sizeof(trouble),
+             "%d of %zu objects have no row (highest id seen %lld, known %lld): nothing is removed before an operator "
+             "confirms it",
+             orphans, p->seen.count, (long long)highest_seen, (long long)p->highest_id);
+  }
+  note_region(p, trouble);
   if (!allowed && !p->region->prune_refused) {
     eco_log(ECO_LOG_ERROR,
             "region holds too many objects without a row, or newer ones than the database knows: nothing is removed",
@@ -353,6 +389,36 @@ static void remember(pass *p) {
   p->region->known_count = n;
 }
 
+typedef struct room_change {
+  pass *p;
+  eco_tx *tx;
+  eco_status st;
+} room_change;
+
+static void on_room(void *arg, const char *gpu_type, int total) {
+  room_change *c = arg;
+  if (eco_ok(c->st)) {
+    c->st = store_room_total(c->tx, c->p->region->name, gpu_type, total);
+  }
+}
+
+// What the driver sees of the region's GPUs becomes the total that reservations are counted against.
+static eco_status follow_rooms(pass *p, eco_tx *tx) {
+  room_row *rooms = NULL;
+  size_t n = 0;
+  if (!p->driver->ops->rooms) {
+    return eco_success();
+  }
+  ECO_TRY(store_region_rooms(tx, p->ctx->arena, p->region->name, &rooms, &n));
+  const char **types = eco_alloc_array(p->ctx->arena, n + 1, sizeof(*types));
+  for (size_t i = 0; i < n; i++) {
+    types[i] = rooms[i].gpu_type;
+  }
+  room_change change = {.p = p, .tx = tx, .st = eco_success()};
+  ECO_TRY(p->driver->ops->rooms(p->driver, p->region->name, types, n, on_room, &change));
+  return change.st;
+}
+
 static eco_status advance_watermark(pass *p, int64_t started_ms) {
   if (p->region->last_watermark_ms && started_ms - p->region->last_watermark_ms < app.meter_interval_ms) {
     return eco_success();
@@ -364,6 +430,9 @@ static eco_status advance_watermark(pass *p, int64_t started_ms) {
   eco_status st = eco_lease_check(tx, lease, p->epoch);
   if (eco_ok(st)) {
     st = store_region_seen(tx, p->region->name);
+  }
+  if (eco_ok(st)) {
+    st = follow_rooms(p, tx);
   }
   if (eco_ok(st) && !p->undecided) {
     st = store_region_watermark(tx, p->region->name, p->seen_us);

@@ -72,10 +72,15 @@ bool reconcile_wants_probe(const instance_row *inst, const replica_row *r, const
 }
 
 // The evidence for the replica's open interval, or for opening one.
-static meter_evidence evidence_of(const replica_row *r, const replica_facts *f, bool wanted) {
+static meter_evidence evidence_of(const replica_row *r, const replica_facts *f, bool wanted, int64_t watermark_us) {
   const char *run = r->interval_started_us ? r->interval_run_id : f->seen.run_id;
   bool there = same_run(run, f->seen.run_id) && (f->seen.phase == REPLICA_ALIVE || f->seen.phase == REPLICA_STOPPING);
   if (!there) {
+    return METER_ENDED;
+  }
+  // After a gap the same run must show the same stretch of readiness: what lies between two of them is not uptime. The
+  // node's clock may differ from ours by a little.
+  if (r->interval_started_us && !f->memory.confirmed && f->seen.ready_since_us > watermark_us + SCHED_NODE_CLOCK_US) {
     return METER_ENDED;
   }
   if (!wanted) {
@@ -92,7 +97,7 @@ static void judge_meter(const instance_row *inst, replica_row *r, replica_facts 
                         int64_t watermark_us, int64_t now_us, reconcile_plan *plan) {
   meter_input in = {.started_us = r->interval_started_us,
                     .confirmed = f->memory.confirmed,
-                    .evidence = evidence_of(r, f, wanted),
+                    .evidence = evidence_of(r, f, wanted, watermark_us),
                     .seen_us = seen_us,
                     .exit_us = f->seen.exits_us[0],
                     .last_ready_us = f->memory.last_ready_us,
@@ -185,7 +190,8 @@ static driver_action judge_wanted(instance_row *inst, replica_row *r, replica_fa
   }
   switch (seen->phase) {
     case REPLICA_STARTING: {
-      lose_ready(r, "it was started again", now_us, plan);
+      lose_ready(r, seen->need == DRIVER_NEEDS_SPEC || !*seen->detail ? "it was started again" : seen->detail, now_us,
+                 plan);
       replica_set_status(r, RS_STARTING);
       bool news = strcmp(r->detail, seen->detail) != 0;
       replica_set_detail(r, *seen->detail ? seen->detail : "starting");
@@ -235,6 +241,14 @@ static driver_action judge_wanted(instance_row *inst, replica_row *r, replica_fa
     r->dirty = true;
     note(plan, r, "replica.crash_loop", "Replica %d in %s keeps exiting: %d exits within 10 minutes.", r->id, r->region,
          SCHED_CRASH_LOOP_EXITS);
+  }
+  switch (seen->need) {
+    case DRIVER_NEEDS_NOTHING:
+      return DO_NOTHING;
+    case DRIVER_NEEDS_APPLY:
+      return DO_APPLY;
+    case DRIVER_NEEDS_SPEC:
+      break;
   }
   return f->memory.applied ? DO_NOTHING : DO_APPLY;  // an adopted replica needs its specification for the next restart
 }

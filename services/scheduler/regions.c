@@ -2,6 +2,7 @@
 #include "regions.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -108,6 +109,30 @@ static eco_status start_thread(eco_service *svc, const char *name, driver *d) {
   return eco_success();
 }
 
+// Tells the region's driver how to reach it. A region that cannot be configured keeps no other waiting.
+static void configure(eco_ctx *ctx, const region_row *row) {
+  static char told[SCHED_REGIONS_MAX][ECO_STATUS_MESSAGE_MAX];  // this timer's thread alone
+  static size_t next;
+  eco_status st = strcmp(row->driver, "kubernetes") == 0 ? app_open_kubernetes(ctx) : eco_success();
+  driver *d = eco_ok(st) ? app_driver(row->driver) : NULL;
+  if (d && d->ops->configure) {
+    st = d->ops->configure(d, row->name, row->config, row->config_len);
+  }
+  if (eco_ok(st)) {
+    return;
+  }
+  char message[ECO_STATUS_MESSAGE_MAX];
+  snprintf(message, sizeof(message), "%s: %.300s", row->name, st.message);
+  for (size_t i = 0; i < SCHED_REGIONS_MAX; i++) {
+    if (strcmp(told[i], message) == 0) {
+      return;
+    }
+  }
+  snprintf(told[next++ % SCHED_REGIONS_MAX], ECO_STATUS_MESSAGE_MAX, "%s", message);
+  eco_log(ECO_LOG_ERROR, "region cannot be reached as it is configured", ECO_F_STR("region", row->name),
+          ECO_F_STATUS(st));
+}
+
 eco_status regions_refresh(eco_ctx *ctx) {
   ECO_TRY(app_seed(ctx));
   eco_tx *tx = NULL;
@@ -117,6 +142,9 @@ eco_status regions_refresh(eco_ctx *ctx) {
   eco_status st = store_region_list(tx, ctx->arena, "", SCHED_REGIONS_MAX, &list, &n);
   eco_tx_rollback(tx);
   ECO_TRY(st);
+  for (size_t i = 0; i < n; i++) {
+    configure(ctx, &list[i]);
+  }
   pthread_mutex_lock(&shared.list_lock);
   pthread_mutex_lock(&shared.lock);
   bool stopping = shared.stopping;

@@ -5,7 +5,9 @@
 
 #include "app.h"
 #include "ecolink/lists.h"
+#include "kube_region.h"
 #include "launch_rules.h"
+#include "region_pack.h"
 #include "store.h"
 
 static eco_status check_name(const char *name, size_t max) {
@@ -24,6 +26,7 @@ static eco_status view_region(eco_ctx *ctx, const region_row *row, Ecolink__V1__
   out->name = eco_strdup(ctx->arena, row->name);
   out->driver = eco_strdup(ctx->arena, row->driver);
   out->status = eco_strdup(ctx->arena, row->unreachable ? "unreachable" : (row->cordoned ? "cordoned" : "available"));
+  out->status_detail = eco_strdup(ctx->arena, ctx->caller.role == ECOLINK__V1__ROLE__ROLE_OPERATOR ? row->trouble : "");
   out->n_gpus = n;
   out->gpus = eco_alloc_array(ctx->arena, n + 1, sizeof(*out->gpus));
   for (size_t k = 0; k < n; k++) {
@@ -36,6 +39,28 @@ static eco_status view_region(eco_ctx *ctx, const region_row *row, Ecolink__V1__
   return eco_success();
 }
 
+// The driver's own part, checked and packed.
+static eco_status region_config(eco_arena *arena, const Ecolink__V1__PutRegionRequest *r, region_row *row) {
+  row->config = (const uint8_t *)"";
+  if (strcmp(r->driver, "kubernetes") != 0) {
+    return r->kubernetes
+               ? eco_error_param(ECO_INVALID_REQUEST, "kubernetes", "kubernetes belongs to a region of that driver.")
+               : eco_success();
+  }
+  return region_pack(arena, r->name, r->kubernetes, row);
+}
+
+eco_status region_pack(eco_arena *arena, const char *name, const Ecolink__V1__KubernetesRegion *given,
+                       region_row *row) {
+  kube_place place;
+  ECO_TRY(kube_place_build("", name, given, &place));
+  row->config_len = ecolink__v1__kubernetes_region__get_packed_size(given);
+  uint8_t *bytes = eco_alloc(arena, row->config_len + 1);
+  (void)ecolink__v1__kubernetes_region__pack(given, bytes);
+  row->config = bytes;
+  return eco_success();
+}
+
 eco_status rpc_put_region(eco_ctx *ctx, const void *request, void *reply) {
   const Ecolink__V1__PutRegionRequest *r = request;
   ECO_TRY(check_name(r->name, SCHED_REGION_MAX));
@@ -43,6 +68,12 @@ eco_status rpc_put_region(eco_ctx *ctx, const void *request, void *reply) {
     return eco_error_param(ECO_INVALID_REQUEST, "driver", "driver is \"process\" or \"kubernetes\".");
   }
   region_row row = {.name = r->name, .driver = r->driver, .cordoned = r->cordoned};
+  if (r->confirm_prune) {
+    ECO_TRY(store_region_confirm_prune(ctx->tx, r->name));
+    ECO_TRY(store_region_get(ctx->tx, ctx->arena, r->name, &row));
+    return view_region(ctx, &row, reply);
+  }
+  ECO_TRY(region_config(ctx->arena, r, &row));
   ECO_TRY(store_region_put(ctx->tx, &row, ctx->now_us));
   ECO_TRY(store_rooms_lock(ctx->tx));
   const char **kept = eco_alloc_array(ctx->arena, r->n_gpus + 1, sizeof(*kept));

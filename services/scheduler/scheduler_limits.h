@@ -56,6 +56,8 @@ enum {
 // A million dollars an hour: products with counts and hours stay far from int64's end.
 #define SCHED_RATE_MICROS_MAX INT64_C(1000000000000)
 #define SCHED_CRASH_LOOP_WINDOW_US (INT64_C(600) * 1000000)
+// How far a node's clock may lie before or after ours.
+#define SCHED_NODE_CLOCK_US (INT64_C(2) * 1000000)
 #define SCHED_STEADY_US (INT64_C(300) * 1000000)
 #define SCHED_STARTUP_TOTAL_US (INT64_C(14400) * 1000000)
 

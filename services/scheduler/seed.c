@@ -1,12 +1,15 @@
 // SEED_FILE: {"gpu_types":[{"name","description","memory_gb","hourly_rate"|"hourly_rate_micros"}],
-//             "regions":[{"name","driver","gpus":[{"gpu_type","total"}]}]}. Creates what is absent; changes nothing
-//             that exists.
+//             "regions":[{"name","driver","gpus":[{"gpu_type","total"}],"kubernetes":{...}}]}. Creates what is absent;
+//             changes nothing that exists.
+#include <stdlib.h>
 #include <string.h>
 #include <yyjson.h>
 
 #include "ecolink/clock.h"
+#include "ecolink/json_pb.h"
 #include "ecolink/money.h"
 #include "launch_rules.h"
+#include "region_pack.h"
 #include "rpc_regions.h"
 #include "store.h"
 
@@ -34,6 +37,19 @@ static eco_status seed_type(eco_tx *tx, eco_arena *arena, yyjson_val *v) {
   return st.code == ECO_NOT_FOUND ? store_gpu_type_put(tx, &row, eco_now_us()) : st;
 }
 
+static eco_status seed_kubernetes(eco_arena *arena, yyjson_val *v, region_row *row) {
+  size_t len = 0;
+  ProtobufCMessage *given = NULL;
+  char *json = v ? yyjson_val_write(v, 0, &len) : NULL;
+  if (!json) {
+    return eco_error(ECO_INVALID_REQUEST, "a region of driver kubernetes needs its member kubernetes");
+  }
+  eco_status st = eco_json_to_pb(json, len, &ecolink__v1__kubernetes_region__descriptor, NULL, arena, &given);
+  free(json);
+  ECO_TRY(st);
+  return region_pack(arena, row->name, (const Ecolink__V1__KubernetesRegion *)given, row);
+}
+
 static eco_status seed_region(eco_tx *tx, eco_arena *arena, yyjson_val *v) {
   region_row row = {.name = str(v, "name"), .driver = *str(v, "driver") ? str(v, "driver") : "process"};
   if (!launch_name_ok(row.name) || strlen(row.name) >= SCHED_REGION_MAX) {
@@ -43,6 +59,10 @@ static eco_status seed_region(eco_tx *tx, eco_arena *arena, yyjson_val *v) {
   eco_status st = store_region_get(tx, arena, row.name, &old);
   if (st.code != ECO_NOT_FOUND) {
     return st;
+  }
+  row.config = (const uint8_t *)"";
+  if (strcmp(row.driver, "kubernetes") == 0) {
+    ECO_TRY(eco_context(seed_kubernetes(arena, yyjson_obj_get(v, "kubernetes"), &row), "seed: region %s", row.name));
   }
   ECO_TRY(store_region_put(tx, &row, eco_now_us()));
   size_t i;

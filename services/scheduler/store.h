@@ -91,7 +91,11 @@ typedef struct region_row {
   const char *name;
   const char *driver;
   bool cordoned;
-  bool unreachable;  // not seen for a minute
+  bool unreachable;       // not seen for a minute
+  const uint8_t *config;  // the driver's own, packed
+  size_t config_len;
+  const char *trouble;   // what needs an operator; "" when nothing does
+  bool prune_confirmed;  // an operator has allowed the next pass to remove what has no row
   int64_t observed_until_us;
 } region_row;
 typedef struct room_row {
@@ -123,6 +127,12 @@ ECO_CHECKED eco_status store_region_rooms(eco_tx *tx, eco_arena *arena, const ch
                                           size_t *count);
 // IN_USE while replicas or evidence refer to it.
 ECO_CHECKED eco_status store_region_delete(eco_tx *tx, const char *name);
+// Writes when it differs. Taking the trouble away ends a confirmation too.
+ECO_CHECKED eco_status store_region_trouble(eco_tx *tx, const char *name, const char *trouble);
+ECO_CHECKED eco_status store_region_confirm_prune(eco_tx *tx, const char *name);  // NOT_FOUND
+// Sets the total of a type that the region offers, when it differs.
+ECO_CHECKED eco_status store_room_total(eco_tx *tx, const char *region, const char *gpu_type, int total);
+ECO_CHECKED eco_status store_installation(eco_tx *tx, eco_arena *arena, const char **id);
 ECO_CHECKED eco_status store_region_seen(eco_tx *tx, const char *name);
 ECO_CHECKED eco_status store_region_watermark(eco_tx *tx, const char *name, int64_t observed_until_us);
 ECO_CHECKED eco_status store_gpu_type_put(eco_tx *tx, const gpu_type_row *type, int64_t now_us);

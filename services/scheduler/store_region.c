@@ -15,15 +15,23 @@ static const char SQL_ROOMS[] =
 static const char SQL_LOCK_ROOMS[] = "SELECT 1 FROM gpu_rooms ORDER BY region, gpu_type FOR UPDATE";
 static const char SQL_RESERVE[] = "UPDATE gpu_rooms SET reserved = reserved + $3 WHERE region = $1 AND gpu_type = $2";
 static const char SQL_REGION_PUT[] =
-    "INSERT INTO regions (name, driver, cordoned, created_at_us) VALUES ($1, $2, $3, $4)"
-    " ON CONFLICT (name) DO UPDATE SET driver = excluded.driver, cordoned = excluded.cordoned";
+    "INSERT INTO regions (name, driver, cordoned, created_at_us, config) VALUES ($1, $2, $3, $4, $5)"
+    " ON CONFLICT (name) DO UPDATE SET driver = excluded.driver, cordoned = excluded.cordoned, config = "
+    "excluded.config";
+static const char SQL_TROUBLE[] =
+    "UPDATE regions SET trouble = $2, prune_confirmed = prune_confirmed AND $2 <> '' WHERE name = $1 AND trouble <> $2";
+static const char SQL_CONFIRM_PRUNE[] = "UPDATE regions SET prune_confirmed = true WHERE name = $1 RETURNING name";
+static const char SQL_ROOM_TOTAL[] =
+    "UPDATE gpu_rooms SET total = $3 WHERE region = $1 AND gpu_type = $2 AND total <> $3";
+static const char SQL_INSTALLATION[] = "SELECT id::text FROM installation";
 static const char SQL_ROOM_PUT[] =
     "INSERT INTO gpu_rooms (region, gpu_type, total) VALUES ($1, $2, $3)"
     " ON CONFLICT (region, gpu_type) DO UPDATE SET total = excluded.total";
 static const char SQL_ROOM_ZERO[] = "UPDATE gpu_rooms SET total = 0 WHERE region = $1 AND gpu_type = $2";
 static const char SQL_ROOM_DROP[] = "DELETE FROM gpu_rooms WHERE region = $1 AND gpu_type = $2 AND reserved = 0";
 static const char SQL_ROOM_NAMES[] = "SELECT gpu_type FROM gpu_rooms WHERE region = $1";
-#define REGION_COLUMNS "r.name, r.driver, r.cordoned, " UNREACHABLE ", r.observed_until_us"
+#define REGION_COLUMNS \
+  "r.name, r.driver, r.cordoned, " UNREACHABLE ", r.observed_until_us, r.config, r.trouble, r.prune_confirmed"
 static const char SQL_REGION_GET[] = "SELECT " REGION_COLUMNS " FROM regions r WHERE r.name = $1";
 static const char SQL_REGION_LIST[] =
     "SELECT " REGION_COLUMNS " FROM regions r WHERE r.name COLLATE \"C\" > $1 ORDER BY r.name COLLATE \"C\" LIMIT $2";
@@ -79,9 +87,9 @@ eco_status store_room_reserve(eco_tx *tx, const char *region, const char *gpu_ty
 }
 
 eco_status store_region_put(eco_tx *tx, const region_row *region, int64_t now_us) {
-  return eco_tx_exec(
-      tx, SQL_REGION_PUT, NULL,
-      ECO_PARAMS(eco_p_str(region->name), eco_p_str(region->driver), eco_p_bool(region->cordoned), eco_p_i64(now_us)));
+  return eco_tx_exec(tx, SQL_REGION_PUT, NULL,
+                     ECO_PARAMS(eco_p_str(region->name), eco_p_str(region->driver), eco_p_bool(region->cordoned),
+                                eco_p_i64(now_us), eco_p_bytes(region->config, region->config_len)));
 }
 
 eco_status store_room_put(eco_tx *tx, const char *region, const char *gpu_type, int total) {
@@ -114,7 +122,36 @@ static void read_region(const eco_rows *rows, size_t k, eco_arena *arena, region
                       .driver = eco_strdup(arena, eco_row_str(rows, k, 1)),
                       .cordoned = eco_row_bool(rows, k, 2),
                       .unreachable = eco_row_bool(rows, k, 3),
-                      .observed_until_us = eco_row_i64(rows, k, 4)};
+                      .observed_until_us = eco_row_i64(rows, k, 4),
+                      .trouble = eco_strdup(arena, eco_row_str(rows, k, 6)),
+                      .prune_confirmed = eco_row_bool(rows, k, 7)};
+  uint8_t *config = NULL;
+  eco_row_bytes(rows, k, 5, arena, &config, &out->config_len);
+  out->config = config;
+}
+
+eco_status store_region_trouble(eco_tx *tx, const char *name, const char *trouble) {
+  return eco_tx_exec(tx, SQL_TROUBLE, NULL, ECO_PARAMS(eco_p_str(name), eco_p_str(trouble)));
+}
+
+eco_status store_region_confirm_prune(eco_tx *tx, const char *name) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(tx, SQL_CONFIRM_PRUNE, &rows, ECO_PARAMS(eco_p_str(name))));
+  return eco_rows_count(rows) ? eco_success() : eco_error(ECO_NOT_FOUND, "There is no region \"%s\".", name);
+}
+
+eco_status store_room_total(eco_tx *tx, const char *region, const char *gpu_type, int total) {
+  return eco_tx_exec(tx, SQL_ROOM_TOTAL, NULL, ECO_PARAMS(eco_p_str(region), eco_p_str(gpu_type), eco_p_i64(total)));
+}
+
+eco_status store_installation(eco_tx *tx, eco_arena *arena, const char **id) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(tx, SQL_INSTALLATION, &rows, ECO_NO_PARAMS));
+  if (eco_rows_count(rows) != 1) {
+    return eco_error(ECO_INTERNAL, "The installation has no identity: run migrate.");
+  }
+  *id = eco_strdup(arena, eco_row_str(rows, 0, 0));
+  return eco_success();
 }
 
 eco_status store_region_get(eco_tx *tx, eco_arena *arena, const char *name, region_row *out) {

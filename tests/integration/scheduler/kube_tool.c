@@ -92,7 +92,7 @@ int main(int argc, char **argv) {
     kube_reason reason = kube_list(client, argv[4], NULL, &fns, NULL, rv, &problem);
     printf("ended reason=%d rv=%s %s\n", (int)reason, rv, problem.message);
   } else if (strcmp(argv[3], "watch") == 0 && argc >= 6) {
-    const kube_watch_fns fns = {on_event, on_alive};
+    const kube_watch_fns fns = {on_event, on_alive, NULL};
     (void)snprintf(rv, sizeof(rv), "%s", argv[5]);
     kube_reason reason = kube_watch(client, argv[4], NULL, &fns, NULL, rv, &problem);
     printf("ended reason=%d rv=%s %s\n", (int)reason, rv, problem.message);

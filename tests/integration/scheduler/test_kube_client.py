@@ -74,11 +74,14 @@ def status(code, reason, message, **more):
     return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message, **more}
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads, request_queue_size = True, 256
+
+
 class Api:
     def __init__(self, folder, cert="server"):
         self.folder, self.port = folder, free_port()
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self.http.daemon_threads = True
+        self.http = Server(("127.0.0.1", self.port), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(os.path.join(folder, f"{cert}.crt"), os.path.join(folder, f"{cert}.key"))
         context.load_verify_locations(os.path.join(folder, "ca.crt"))

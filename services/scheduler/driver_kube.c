@@ -1,0 +1,422 @@
+// The Kubernetes driver's face: what callers of driver_ops reach. It reads what is remembered and queues what is
+// wanted.
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver_kube_internal.h"
+#include "driver_kube_logs.h"
+#include "ecolink/clock.h"
+#include "ecolink/log.h"
+#include "presets.h"
+
+// ---- regions ----
+static kube_region *find_region(kube_driver *d, const char *name) {
+  pthread_mutex_lock(&d->lock);
+  kube_region *r = d->regions;
+  while (r && strcmp(r->name, name) != 0) {
+    r = r->next;
+  }
+  pthread_mutex_unlock(&d->lock);
+  return r;
+}
+
+static eco_status known_region(driver *base, const char *name, kube_region **out) {
+  *out = find_region((kube_driver *)base, name);
+  return *out ? eco_success() : eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "region %s is not configured here yet", name);
+}
+
+static void free_region(kube_region *r) {
+  for (int k = 0; k < KUBE_KINDS; k++) {
+    kube_table_free(&r->tables[k]);
+  }
+  kube_work_free_all(r);
+  kube_client_close(r->client);
+  if (r->given) {
+    ecolink__v1__kubernetes_region__free_unpacked(r->given, NULL);
+  }
+  free(r->config);
+  (void)pthread_mutex_destroy(&r->lock);
+  (void)pthread_cond_destroy(&r->wake);
+  free(r);
+}
+
+static eco_status load_config(const kube_driver *d, const Ecolink__V1__KubernetesRegion *g, kube_config *out) {
+  char path[4096];
+  if (g->in_cluster) {
+    return kube_config_in_cluster(d->service_account_dir, getenv("KUBERNETES_SERVICE_HOST"),
+                                  getenv("KUBERNETES_SERVICE_PORT"), out);
+  }
+  if (!*d->kubeconfig_dir) {
+    return eco_error(ECO_INVALID_REQUEST, "ECOLINK_SCHEDULER_KUBECONFIG_DIR is not set");
+  }
+  (void)snprintf(path, sizeof(path), "%s/%s", d->kubeconfig_dir, g->kubeconfig);
+  return kube_config_load(path, g->context, out);
+}
+
+// The address that replicas must never reach; a name has none to forbid.
+static void note_api_address(kube_region *r, const char *server) {
+  char host[64];
+  struct in_addr address;
+  const char *at = server + strlen("https://");
+  (void)snprintf(host, sizeof(host), "%.*s", (int)strcspn(at, ":/"), at);
+  if (inet_pton(AF_INET, host, &address) == 1) {
+    (void)snprintf(r->api_address, sizeof(r->api_address), "%s", host);
+  }
+}
+
+static eco_status open_region(kube_driver *d, const char *name, const uint8_t *config, size_t len, kube_region *r) {
+  kube_config access;
+  (void)snprintf(r->name, sizeof(r->name), "%s", name);
+  r->config = malloc(len + 1);
+  r->given = ecolink__v1__kubernetes_region__unpack(NULL, len, config);
+  if (!r->config || !r->given) {
+    return eco_error(ECO_INTERNAL, "the configuration of region %s cannot be read", name);
+  }
+  memcpy(r->config, config, len);
+  r->config_len = len;
+  ECO_TRY(kube_place_build(d->installation, r->name, r->given, &r->place));
+  ECO_TRY(load_config(d, r->given, &access));
+  note_api_address(r, access.server);
+  const kube_client_options options = {.user_agent = "ecolink-scheduler/" ECO_VERSION};
+  ECO_TRY(kube_client_open(&access, &options, &r->client));
+  for (int k = 0; k < KUBE_KINDS; k++) {
+    r->reflectors[k] = (kube_reflector){.region = r, .kind = (kube_kind)k};
+    if (!kube_table_open(&r->tables[k])) {
+      return eco_error(ECO_OVERLOADED, "not enough memory");
+    }
+  }
+  return eco_success();
+}
+
+static void start_region(kube_region *r) {
+  for (int k = 0; k < KUBE_KINDS; k++) {
+    kube_reflector *f = &r->reflectors[k];
+    f->running = pthread_create(&f->thread, NULL, kube_reflect, f) == 0;
+  }
+  for (int i = 0; i < KUBE_WORKERS; i++) {
+    r->worker_count += pthread_create(&r->workers[r->worker_count], NULL, kube_worker, r) == 0 ? 1 : 0;
+  }
+  r->heart_running = pthread_create(&r->heart, NULL, kube_heartbeat, r) == 0;
+  r->started = true;
+}
+
+static void stop_region(kube_region *r) {
+  pthread_mutex_lock(&r->lock);
+  r->stopping = true;
+  pthread_cond_broadcast(&r->wake);
+  pthread_mutex_unlock(&r->lock);
+  kube_client_stop(r->client);
+}
+
+static void join_region(kube_region *r) {
+  for (int k = 0; k < KUBE_KINDS; k++) {
+    if (r->reflectors[k].running) {
+      (void)pthread_join(r->reflectors[k].thread, NULL);
+    }
+  }
+  while (r->worker_count > 0) {
+    (void)pthread_join(r->workers[--r->worker_count], NULL);
+  }
+  if (r->heart_running) {
+    (void)pthread_join(r->heart, NULL);
+  }
+}
+
+static eco_status driver_configure(driver *base, const char *name, const uint8_t *config, size_t len) {
+  kube_driver *d = (kube_driver *)base;
+  kube_region *old = find_region(d, name);
+  if (old) {
+    bool same = old->config_len == len && memcmp(old->config, config, len) == 0;
+    return same ? eco_success()
+                : eco_error(ECO_WRONG_STATE, "region %s was configured anew: restart the scheduler to follow", name);
+  }
+  kube_region *r = calloc(1, sizeof(*r));
+  if (!r) {
+    return eco_error(ECO_OVERLOADED, "not enough memory");
+  }
+  r->driver = d;
+  (void)pthread_mutex_init(&r->lock, NULL);
+  (void)pthread_cond_init(&r->wake, NULL);
+  eco_status st = open_region(d, name, config, len, r);
+  if (!eco_ok(st)) {
+    free_region(r);
+    return st;
+  }
+  pthread_mutex_lock(&d->lock);
+  r->next = d->regions;
+  d->regions = r;
+  pthread_mutex_unlock(&d->lock);
+  start_region(r);
+  return eco_success();
+}
+
+// ---- admit ----
+static eco_status driver_admit(driver *base, const replica_spec *spec) {
+  kube_region *r = NULL;
+  const char *json = NULL;
+  const engine_preset *preset = preset_find(spec->engine);
+  ECO_TRY(known_region(base, spec->region, &r));
+  if (!*spec->image) {
+    return eco_error_param(ECO_INVALID_REQUEST, "image", "region %s runs container images: name an engine or an image",
+                           spec->region);
+  }
+  if (preset && preset->local_only && !((kube_driver *)base)->offer_simulator) {
+    return eco_error_param(ECO_INVALID_REQUEST, "engine", "engine %s runs on the scheduler's own machine alone",
+                           preset->name);
+  }
+  eco_arena *arena = eco_arena_new();
+  eco_status st = kube_deployment(&r->place, spec, NULL, arena, &json);  // whether it can be said at all
+  eco_arena_free(arena);
+  return st;
+}
+
+// ---- apply and remove ----
+static eco_status driver_apply(driver *base, const replica_spec *spec) {
+  kube_region *r = NULL;
+  const kube_pod_digest *pods[KUBE_VIEW_PODS];
+  ECO_TRY(known_region(base, spec->region, &r));
+  pthread_mutex_lock(&r->lock);
+  kube_view view = kube_view_of(r, spec->instance_id, spec->replica_id, pods);
+  const kube_work *w = kube_work_find(r, spec->instance_id, spec->replica_id);
+  bool done = !w && view.deployment && view.deployment->meta.generation >= spec->generation && kube_in_order(&view);
+  eco_status st = done ? eco_success() : kube_work_put(r, KUBE_DO_APPLY, spec->instance_id, spec->replica_id, spec);
+  pthread_mutex_unlock(&r->lock);
+  return st;
+}
+
+static eco_status driver_remove(driver *base, const char *region, int64_t instance_id, int replica_id, int drain_s) {
+  kube_region *r = NULL;
+  const kube_pod_digest *pods[KUBE_VIEW_PODS];
+  (void)drain_s;  // it is in the pod: preStop and grace period
+  ECO_TRY(known_region(base, region, &r));
+  pthread_mutex_lock(&r->lock);
+  kube_view view = kube_view_of(r, instance_id, replica_id, pods);
+  bool asked = !(view.deployment && !view.deployment->meta.deleting) && !view.secret && !view.service &&
+               !kube_work_find(r, instance_id, replica_id);
+  eco_status st = asked ? eco_success() : kube_work_put(r, KUBE_DO_REMOVE, instance_id, replica_id, NULL);
+  pthread_mutex_unlock(&r->lock);
+  return st;
+}
+
+// ---- observe ----
+typedef struct key {
+  int64_t instance_id;
+  int replica_id;
+  const kube_pod_digest *pod;  // NULL: another object, or a wish
+} key;
+
+static int compare_keys(const void *a, const void *b) {
+  const key *x = a;
+  const key *y = b;
+  if (x->instance_id != y->instance_id) {
+    return x->instance_id < y->instance_id ? -1 : 1;
+  }
+  return x->replica_id - y->replica_id;
+}
+
+// Every object and wish that belongs to a replica, sorted by it. Lock held. NULL: no memory.
+static key *collect(kube_region *r, size_t *count) {
+  static const kube_kind kinds[] = {KUBE_DEPLOYMENTS, KUBE_PODS, KUBE_SECRETS, KUBE_SERVICES};
+  size_t most = (size_t)r->queued;
+  for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+    most += r->tables[kinds[k]].count;
+  }
+  key *keys = calloc(most + 1, sizeof(*keys));
+  size_t n = 0;
+  for (size_t k = 0; keys && k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+    for (size_t b = 0; b < KUBE_BUCKETS; b++) {
+      for (const kube_entry *e = r->tables[kinds[k]].buckets[b]; e; e = e->next) {
+        if (e->is.meta.ours && e->is.meta.instance_id > 0) {
+          keys[n++] = (key){e->is.meta.instance_id, e->is.meta.replica_id, kinds[k] == KUBE_PODS ? &e->is.pod : NULL};
+        }
+      }
+    }
+  }
+  for (size_t b = 0; keys && b < KUBE_BUCKETS; b++) {
+    for (const kube_work *w = r->queue[b]; w; w = w->next) {
+      keys[n++] = (key){w->instance_id, w->replica_id, NULL};
+    }
+  }
+  if (n > 0) {
+    qsort(keys, n, sizeof(*keys), compare_keys);
+  }
+  *count = n;
+  return keys;
+}
+
+// A wish alone: nothing exists yet.
+static bool tell_wish(const kube_work *w, replica_observation *out) {
+  if (!w || (w->again ? w->next_action : w->action) != KUBE_DO_APPLY) {
+    return false;
+  }
+  out->phase = REPLICA_STARTING;
+  out->generation = w->again ? w->next_spec.generation : w->spec.generation;
+  out->need = DRIVER_NEEDS_NOTHING;
+  if (eco_ok(w->last)) {
+    (void)snprintf(out->detail, sizeof(out->detail), "being created");
+  } else {
+    (void)snprintf(out->detail, sizeof(out->detail), "cannot be created: %.130s", w->last.message);
+  }
+  return true;
+}
+
+static size_t judge_all(kube_region *r, const key *keys, size_t n, replica_observation *out) {
+  size_t told = 0;
+  for (size_t i = 0; i < n;) {
+    const kube_pod_digest *pods[KUBE_VIEW_PODS];
+    size_t end = i;
+    kube_view view = kube_view_of(r, keys[i].instance_id, keys[i].replica_id, pods);
+    for (; end < n && compare_keys(&keys[end], &keys[i]) == 0; end++) {
+      if (keys[end].pod && view.pod_count < KUBE_VIEW_PODS) {
+        pods[view.pod_count++] = keys[end].pod;
+      }
+    }
+    replica_observation *o = &out[told];
+    told += kube_judge(&r->place, &view, o) || tell_wish(kube_work_find(r, keys[i].instance_id, keys[i].replica_id), o);
+    i = end;
+  }
+  return told;
+}
+
+// Whether what is remembered is evidence. Lock held.
+static eco_status fresh(kube_region *r) {
+  int64_t now_ms = eco_boottime_ms();
+  for (int k = 0; k < KUBE_OWN_KINDS; k++) {
+    if (!r->reflectors[k].synced) {
+      return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "region %s is not listed yet%s%.200s", r->name,
+                       *r->trouble ? ": " : "", r->trouble);
+    }
+  }
+  if (now_ms - r->heard_ms > KUBE_STALE_MS) {
+    return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "the API server of region %s does not answer", r->name);
+  }
+  return eco_success();
+}
+
+static eco_status driver_observe(driver *base, const char *region, replica_observe_fn fn, void *arg) {
+  kube_region *r = NULL;
+  size_t n = 0;
+  ECO_TRY(known_region(base, region, &r));
+  pthread_mutex_lock(&r->lock);
+  eco_status st = fresh(r);
+  key *keys = eco_ok(st) ? collect(r, &n) : NULL;
+  replica_observation *seen = keys ? calloc(n + 1, sizeof(*seen)) : NULL;
+  size_t told = seen ? judge_all(r, keys, n, seen) : 0;
+  pthread_mutex_unlock(&r->lock);
+  if (eco_ok(st) && !seen) {
+    st = eco_error(ECO_OVERLOADED, "not enough memory to list the replicas");
+  }
+  for (size_t i = 0; i < told; i++) {
+    fn(arg, &seen[i]);
+  }
+  free(keys);
+  free(seen);
+  return st;
+}
+
+// ---- capacity ----
+// allocatable on nodes of the type - what pods of others ask for there. Lock held.
+static int room_of(kube_region *r, const char *gpu_type) {
+  const char *value = kube_place_gpu_value(&r->place, gpu_type);
+  int total = 0;
+  for (size_t b = 0; b < KUBE_BUCKETS; b++) {
+    for (const kube_entry *e = r->tables[KUBE_NODES].buckets[b]; e; e = e->next) {
+      total += strcmp(e->is.node.gpu_value, value) == 0 ? e->is.node.gpus : 0;
+    }
+    for (const kube_entry *e = r->tables[KUBE_OTHER_PODS].buckets[b]; e; e = e->next) {
+      const kube_entry *node = kube_table_find(&r->tables[KUBE_NODES], e->is.other.node);
+      if (node && node->is.node.gpus > 0 && strcmp(node->is.node.gpu_value, value) == 0) {
+        total -= e->is.other.gpus;
+      }
+    }
+  }
+  return total > 0 ? total : 0;
+}
+
+static eco_status driver_rooms(driver *base, const char *region, const char *const *gpu_types, size_t n,
+                               driver_room_fn fn, void *arg) {
+  kube_region *r = NULL;
+  ECO_TRY(known_region(base, region, &r));
+  for (size_t i = 0; i < n; i++) {
+    pthread_mutex_lock(&r->lock);
+    bool seen = r->reflectors[KUBE_NODES].synced && r->reflectors[KUBE_OTHER_PODS].synced &&
+                !r->reflectors[KUBE_NODES].optional_refused && !r->reflectors[KUBE_OTHER_PODS].optional_refused;
+    int total = seen ? room_of(r, gpu_types[i]) : 0;
+    pthread_mutex_unlock(&r->lock);
+    if (seen) {
+      fn(arg, gpu_types[i], total);
+    }
+  }
+  return eco_success();
+}
+
+// ---- logs ----
+static eco_status driver_logs(driver *base, const char *region, int64_t instance_id, int replica_id, int64_t offset,
+                              int max_lines, replica_log_fn fn, void *arg, int64_t *next_offset) {
+  kube_region *r = NULL;
+  ECO_TRY(known_region(base, region, &r));
+  return kube_logs_read(r, instance_id, replica_id, offset, max_lines, fn, arg, next_offset);
+}
+
+static eco_status driver_forget(driver *base, const char *region, int64_t instance_id, int replica_id) {
+  (void)base;
+  (void)region;
+  (void)instance_id;
+  (void)replica_id;
+  return eco_success();  // logs went with the pod
+}
+
+// ---- open and close ----
+static void driver_close(driver *base) {
+  kube_driver *d = (kube_driver *)base;
+  for (kube_region *r = d->regions; r; r = r->next) {
+    stop_region(r);
+  }
+  while (d->regions) {
+    kube_region *r = d->regions;
+    d->regions = r->next;
+    join_region(r);
+    free_region(r);
+  }
+  (void)pthread_mutex_destroy(&d->lock);
+  free(d->installation);
+  free(d->kubeconfig_dir);
+  free(d->service_account_dir);
+  free(d);
+}
+
+static const driver_ops OPS = {
+    .name = "kubernetes",
+    .configure = driver_configure,
+    .rooms = driver_rooms,
+    .admit = driver_admit,
+    .apply = driver_apply,
+    .remove = driver_remove,
+    .observe = driver_observe,
+    .logs = driver_logs,
+    .forget = driver_forget,
+    .close = driver_close,
+};
+
+eco_status kube_driver_open(const kube_driver_options *options, driver **out) {
+  kube_driver *d = calloc(1, sizeof(*d));
+  if (!d) {
+    return eco_error(ECO_OVERLOADED, "not enough memory");
+  }
+  d->base.ops = &OPS;
+  d->installation = strdup(options->installation);
+  d->kubeconfig_dir = strdup(options->kubeconfig_dir);
+  d->service_account_dir = strdup(options->service_account_dir);
+  d->offer_simulator = options->offer_simulator;
+  d->host = options->host;
+  (void)pthread_mutex_init(&d->lock, NULL);
+  if (!d->installation || !d->kubeconfig_dir || !d->service_account_dir) {
+    driver_close(&d->base);
+    return eco_error(ECO_OVERLOADED, "not enough memory");
+  }
+  *out = &d->base;
+  return eco_success();
+}

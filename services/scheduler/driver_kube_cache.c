@@ -1,0 +1,183 @@
+// The Kubernetes driver's memory of what exists.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver_kube_internal.h"
+#include "ecolink/clock.h"
+
+static size_t bucket_of(const char *key) {
+  uint64_t h = UINT64_C(1469598103934665603);
+  for (; *key; key++) {
+    h = (h ^ (unsigned char)*key) * UINT64_C(1099511628211);
+  }
+  return (size_t)(h % KUBE_BUCKETS);
+}
+
+bool kube_table_open(kube_table *t) {
+  t->buckets = calloc(KUBE_BUCKETS, sizeof(kube_entry *));
+  return t->buckets != NULL;
+}
+
+kube_entry *kube_table_find(const kube_table *t, const char *key) {
+  for (kube_entry *e = t->buckets[bucket_of(key)]; e; e = e->next) {
+    if (strcmp(e->key, key) == 0) {
+      return e;
+    }
+  }
+  return NULL;
+}
+
+kube_entry *kube_table_put(kube_table *t, const char *key) {
+  kube_entry *e = kube_table_find(t, key);
+  if (!e) {
+    e = calloc(1, sizeof(*e));
+    if (!e) {
+      return NULL;
+    }
+    size_t b = bucket_of(key);
+    (void)snprintf(e->key, sizeof(e->key), "%s", key);
+    e->next = t->buckets[b];
+    t->buckets[b] = e;
+    t->count++;
+  }
+  e->listed = t->list;
+  return e;
+}
+
+void kube_table_drop(kube_table *t, const char *key) {
+  for (kube_entry **at = &t->buckets[bucket_of(key)]; *at; at = &(*at)->next) {
+    if (strcmp((*at)->key, key) == 0) {
+      kube_entry *e = *at;
+      *at = e->next;
+      free(e);
+      t->count--;
+      return;
+    }
+  }
+}
+
+bool kube_table_sweep(kube_table *t) {
+  bool went = false;
+  for (size_t b = 0; b < KUBE_BUCKETS; b++) {
+    for (kube_entry **at = &t->buckets[b]; *at;) {
+      kube_entry *e = *at;
+      if (e->listed == t->list) {
+        at = &e->next;
+        continue;
+      }
+      *at = e->next;
+      free(e);
+      t->count--;
+      went = true;
+    }
+  }
+  return went;
+}
+
+void kube_table_free(kube_table *t) {
+  t->list++;
+  if (t->buckets) {
+    (void)kube_table_sweep(t);
+  }
+  free(t->buckets);
+  t->buckets = NULL;
+}
+
+// ---- objects ----
+static bool read_entry(kube_region *r, kube_kind kind, yyjson_val *object, const kube_entry *before, kube_entry *out) {
+  const char *installation = r->driver->installation;
+  int64_t now_us = eco_now_us();
+  switch (kind) {
+    case KUBE_DEPLOYMENTS:
+      return kube_deployment_read(object, installation, &out->is.deployment);
+    case KUBE_PODS:
+      return kube_pod_read(object, installation, before ? &before->is.pod : NULL, now_us - eco_wall_us(), now_us,
+                           &out->is.pod);
+    case KUBE_SERVICES:
+      return kube_service_read(object, installation, &out->is.service);
+    case KUBE_NODES:
+      return kube_node_read(object, r->place.gpu_label, r->place.gpu_resource, &out->is.node);
+    case KUBE_OTHER_PODS:
+      return kube_meta_read(object, installation, &out->is.other.meta) &&
+             kube_pod_gpus(object, r->place.gpu_resource, out->is.other.node, &out->is.other.gpus);
+    default:
+      return kube_meta_read(object, installation, &out->is.meta);
+  }
+}
+
+static void key_of(kube_kind kind, yyjson_val *object, char out[320]) {
+  yyjson_val *metadata = yyjson_obj_get(object, "metadata");
+  const char *name = yyjson_get_str(yyjson_obj_get(metadata, "name"));
+  const char *space = yyjson_get_str(yyjson_obj_get(metadata, "namespace"));
+  bool qualified = kind == KUBE_OTHER_PODS;
+  (void)snprintf(out, 320, "%s%s%s", qualified && space ? space : "", qualified ? "/" : "", name ? name : "");
+}
+
+// Older than what is known: an event that was on its way while our own write was answered.
+static bool is_older(kube_kind kind, const kube_entry *known, const kube_entry *fresh) {
+  bool comparable = false;
+  return kind != KUBE_NODES && known && kube_rv_compare(fresh->is.meta.rv, known->is.meta.rv, &comparable) < 0 &&
+         comparable;
+}
+
+void kube_remember(kube_region *r, kube_kind kind, yyjson_val *object, bool deleted) {
+  kube_table *t = &r->tables[kind];
+  char key[320];
+  kube_entry fresh = {.listed = 0};
+  key_of(kind, object, key);
+  kube_entry *known = kube_table_find(t, key);
+  bool holds = !deleted && read_entry(r, kind, object, known, &fresh);
+  if (!holds) {
+    if (known && deleted && kind != KUBE_NODES) {
+      kube_meta gone;
+      // a later object of the same name may be known already from our own create
+      if (kube_meta_read(object, r->driver->installation, &gone) && strcmp(gone.uid, known->is.meta.uid) != 0) {
+        return;
+      }
+    }
+    kube_table_drop(t, key);
+    return;
+  }
+  if (known && known->listed == t->list && is_older(kind, known, &fresh)) {
+    return;
+  }
+  kube_entry *e = kube_table_put(t, key);
+  if (e) {
+    e->is = fresh.is;
+  }
+}
+
+void kube_remember_answer(kube_region *r, kube_kind kind, yyjson_val *object) {
+  char key[320];
+  bool comparable = false;
+  key_of(kind, object, key);
+  const char *rv = yyjson_get_str(yyjson_obj_get(yyjson_obj_get(object, "metadata"), "resourceVersion"));
+  bool passed = rv && kube_rv_compare(rv, r->reflectors[kind].seen_rv, &comparable) <= 0 && comparable;
+  if (passed && !kube_table_find(&r->tables[kind], key)) {
+    return;  // made and gone again before its answer came
+  }
+  kube_remember(r, kind, object, false);
+}
+
+// ---- views ----
+static const kube_entry *own(const kube_region *r, kube_kind kind, const char *name, int64_t instance_id,
+                             int replica_id) {
+  const kube_entry *e = kube_table_find(&r->tables[kind], name);
+  bool ours = e && e->is.meta.ours && e->is.meta.instance_id == instance_id && e->is.meta.replica_id == replica_id;
+  return ours ? e : NULL;
+}
+
+kube_view kube_view_of(kube_region *r, int64_t instance_id, int replica_id, const kube_pod_digest **pods) {
+  kube_view v = {.instance_id = instance_id, .replica_id = replica_id, .pods = pods};
+  char name[KUBE_NAME_MAX];
+  kube_replica_name(instance_id, replica_id, name);
+  const kube_entry *d = own(r, KUBE_DEPLOYMENTS, name, instance_id, replica_id);
+  const kube_entry *secret = own(r, KUBE_SECRETS, name, instance_id, replica_id);
+  const kube_entry *service = own(r, KUBE_SERVICES, name, instance_id, replica_id);
+  v.deployment = d ? &d->is.deployment : NULL;
+  v.secret = secret ? &secret->is.meta : NULL;
+  v.service = service ? &service->is.service : NULL;
+  v.volume_there = d && *d->is.deployment.volume && kube_table_find(&r->tables[KUBE_VOLUMES], d->is.deployment.volume);
+  return v;
+}

@@ -1,0 +1,168 @@
+// The Kubernetes driver's own state, shared by its API (driver_kube.c), what it sees (driver_kube_watch.c), remembers
+// (driver_kube_cache.c) and writes (driver_kube_work.c).
+//
+//   watches ──▶ cache ──▶ observe ──▶ reconciler ──▶ apply, remove ──▶ queue ──▶ workers ──▶ API server
+//
+// Callers wait for no network but in logs(). Each region has threads of its own; one that hangs holds up no other.
+#ifndef SCHEDULER_DRIVER_KUBE_INTERNAL_H
+#define SCHEDULER_DRIVER_KUBE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "driver.h"
+#include "kube_client.h"
+#include "kube_digest.h"
+#include "kube_judge.h"
+#include "kube_objects.h"
+#include "kube_region.h"
+
+enum {
+  KUBE_BUCKETS = 4096,
+  KUBE_WORKERS = 4,  // writes of one region at a time
+  KUBE_QUEUE_MAX = 16384,
+  KUBE_HEARTBEAT_MS = 5000,
+  KUBE_STALE_MS = 15000,  // unanswered heartbeats for so long: what is remembered is no evidence any more
+};
+
+typedef enum kube_kind {
+  KUBE_DEPLOYMENTS,
+  KUBE_PODS,
+  KUBE_SECRETS,
+  KUBE_SERVICES,
+  KUBE_VOLUMES,
+  KUBE_POLICIES,
+  KUBE_OWN_KINDS,  // those above are ours, in our namespace, and needed to observe
+  KUBE_NODES = KUBE_OWN_KINDS,
+  KUBE_OTHER_PODS,
+  KUBE_KINDS,
+} kube_kind;
+
+// ---- what is remembered ----
+typedef struct kube_other_pod {
+  kube_meta meta;
+  char node[256];
+  int gpus;
+} kube_other_pod;
+
+typedef struct kube_entry {
+  char key[320];    // name; of other namespaces' pods "<namespace>/<name>"
+  uint64_t listed;  // the list or event it was last seen in
+  union {
+    kube_meta meta;  // first member of all but the node
+    kube_deployment_digest deployment;
+    kube_pod_digest pod;
+    kube_service_digest service;
+    kube_node_digest node;
+    kube_other_pod other;
+  } is;
+  struct kube_entry *next;
+} kube_entry;
+
+typedef struct kube_table {
+  kube_entry **buckets;  // KUBE_BUCKETS
+  size_t count;
+  uint64_t list;  // number of the list under way, or of the last one
+} kube_table;
+
+kube_entry *kube_table_find(const kube_table *t, const char *key);
+kube_entry *kube_table_put(kube_table *t, const char *key);  // found or new and zeroed; NULL: no memory
+void kube_table_drop(kube_table *t, const char *key);
+// After a complete list: what it did not show is gone. True when something went.
+bool kube_table_sweep(kube_table *t);
+void kube_table_free(kube_table *t);
+bool kube_table_open(kube_table *t);
+
+// ---- what is to be written ----
+typedef enum kube_action { KUBE_DO_APPLY, KUBE_DO_REMOVE } kube_action;
+
+// One key at a time is one replica. Who is in the queue: whatever was asked and is not done. One leaves when it is
+// done.
+typedef struct kube_work {
+  int64_t instance_id;
+  int replica_id;
+  kube_action action;
+  eco_arena *arena;  // owns spec
+  replica_spec spec;
+  bool running;  // a worker has it
+  bool again;    // it was asked anew meanwhile: `next_*` replaces it
+  kube_action next_action;
+  eco_arena *next_arena;
+  replica_spec next_spec;
+  int failures;
+  int64_t due_ms;
+  eco_status last;  // why it failed the last time
+  struct kube_work *next;
+} kube_work;
+
+typedef struct kube_reflector {
+  struct kube_region *region;
+  kube_kind kind;
+  pthread_t thread;
+  bool running;
+  // guarded by the region's lock
+  bool synced;                // the first list is complete, and the last one did not fail since
+  int64_t alive_ms;           // boot time of the last sign of life
+  bool optional_refused;      // 403 on what only capacity needs
+  char rv[KUBE_RV_MAX];       // where the next watch begins
+  char seen_rv[KUBE_RV_MAX];  // up to where this one has told everything
+} kube_reflector;
+
+typedef struct kube_region {
+  struct kube_driver *driver;
+  char name[64];
+  uint8_t *config;  // as configured
+  size_t config_len;
+  Ecolink__V1__KubernetesRegion *given;
+  kube_place place;
+  kube_client *client;
+  char api_address[64];  // the API server's, when it is an IPv4 literal
+
+  pthread_mutex_t lock;
+  pthread_cond_t wake;
+  bool stopping;
+  bool started;
+  kube_table tables[KUBE_KINDS];
+  kube_reflector reflectors[KUBE_KINDS];
+  pthread_t workers[KUBE_WORKERS];
+  int worker_count;
+  pthread_t heart;
+  bool heart_running;
+  int64_t heard_ms;  // last answered heartbeat
+  char trouble[KUBE_MESSAGE_MAX];
+  bool prepared;  // the namespace's own objects were seen to be there
+  kube_work *queue[KUBE_BUCKETS];
+  int queued;
+  struct kube_region *next;
+} kube_region;
+
+typedef struct kube_driver {
+  driver base;
+  char *installation;
+  char *kubeconfig_dir;
+  char *service_account_dir;
+  bool offer_simulator;
+  driver_host host;
+  pthread_mutex_t lock;  // guards the list; a region is never freed before close
+  kube_region *regions;
+} kube_driver;
+
+// The path of a kind's collection; `name` NULL: the collection itself.
+void kube_path(const kube_region *r, kube_kind kind, const char *name, const char *query, char out[KUBE_PATH_MAX]);
+// Puts an object that was listed or watched into the table, or takes it out. Lock held.
+void kube_remember(kube_region *r, kube_kind kind, yyjson_val *object, bool deleted);
+// The same for what the API server answered to a write of ours: the watch may have told of its end already. Lock held.
+void kube_remember_answer(kube_region *r, kube_kind kind, yyjson_val *object);
+// Everything of one replica. Lock held; `pods` has room for KUBE_VIEW_PODS.
+enum { KUBE_VIEW_PODS = 16 };
+kube_view kube_view_of(kube_region *r, int64_t instance_id, int replica_id, const kube_pod_digest **pods);
+
+void *kube_reflect(void *reflector);
+void *kube_heartbeat(void *region);
+
+kube_work *kube_work_find(kube_region *r, int64_t instance_id, int replica_id);  // lock held
+ECO_CHECKED eco_status kube_work_put(kube_region *r, kube_action action, int64_t instance_id, int replica_id,
+                                     const replica_spec *spec);
+void kube_work_free_all(kube_region *r);
+void *kube_worker(void *region);
+
+#endif
