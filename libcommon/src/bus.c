@@ -112,7 +112,9 @@ void kit_bus_close(eco_service *svc) {
   }
   jsCtx_Destroy(svc->js);
   if (svc->nc != NULL) {
-    natsConnection_FlushTimeout(svc->nc, 1000);
+    if (eco_bus_connected(svc)) {
+      natsConnection_FlushTimeout(svc->nc, 1000);
+    }
     natsConnection_Close(svc->nc);
   }
   natsConnection_Destroy(svc->nc);

@@ -113,7 +113,8 @@ void kit_leases_stop(eco_service *svc);  // gives every lease back
 // ---- relay.c, kv_repair.c ----
 ECO_CHECKED eco_status kit_relay_start(eco_service *svc);
 void kit_relay_stop(eco_service *svc);
-ECO_CHECKED eco_status kit_kv_repair(eco_service *svc, bool bump_generation);
+// epoch_out: of the buckets, which every entry put by the relay must carry (kv_epoch.h).
+ECO_CHECKED eco_status kit_kv_repair(eco_service *svc, bool bump_generation, int64_t lease_epoch, int64_t *epoch_out);
 
 // ---- rpc ----
 ECO_CHECKED eco_status kit_rpc_server_start(eco_service *svc);

@@ -1,5 +1,6 @@
 // The bucket against the table: puts what is missing or older, marks what should not be there, removes old tombstones,
-// and last bumps `_generation`, so that readers know the bucket is whole.
+// and last bumps `_generation`, so that readers know the bucket is whole. A bucket that is ahead of its table tells of
+// a restored backup: then the epoch is raised and everything is put anew.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "ecolink/crash.h"
 #include "ecolink/log.h"
 #include "kit.h"
+#include "kv_epoch.h"
 #include "kv_feed.h"
 
 enum { REPAIR_READ_TIMEOUT_MS = 10000 };
@@ -65,7 +67,10 @@ typedef struct stray {
 typedef struct bucket_view {
   stray *strays;
   size_t count, cap;
-  bool generation;  // the bucket has been whole once
+  bool generation;     // the bucket has been whole once
+  bool ahead;          // it has seen versions that the table has not: the table was restored
+  int64_t epoch;       // of the table
+  int64_t seen_epoch;  // the highest in the bucket
 } bucket_view;
 
 static void view_add(eco_arena *arena, bucket_view *v, stray s) {
@@ -93,8 +98,14 @@ static void judge_entry(eco_arena *arena, const kv_feed *feed, natsMsg *m, eco_k
   Ecolink__V1__KvEntry *entry = ecolink__v1__kv_entry__unpack(eco_arena_pb(arena), (size_t)natsMsg_GetDataLength(m),
                                                               (const uint8_t *)natsMsg_GetData(m));
   wanted_entry *w = find(sink, key);
+  if (entry != NULL && kv_epoch_of(entry->version) > view->seen_epoch) {
+    view->seen_epoch = kv_epoch_of(entry->version);
+  }
   if (w != NULL) {
-    w->present = entry != NULL && entry->version >= w->version && !entry->deleted;
+    int64_t version = kv_version(view->epoch, w->version);
+    w->present = entry != NULL && entry->version >= version && !entry->deleted;
+    // The table was read first, and nobody else publishes: it cannot have been overtaken in between.
+    view->ahead = view->ahead || (entry != NULL && entry->version > version);
     return;
   }
   bool tombstone = entry != NULL && entry->deleted;
@@ -139,13 +150,28 @@ static eco_status put_entry(eco_service *svc, eco_arena *arena, const char *buck
   return kit_kv_put_raw(svc, bucket, key, packed, n);
 }
 
+// What the bucket shows is from a later life of the database, which is lost.
+static eco_status begin_new_epoch(eco_service *svc, const char *bucket, int64_t lease_epoch, eco_kv_sink *sink,
+                                  bucket_view *view) {
+  int64_t epoch = (view->seen_epoch > view->epoch ? view->seen_epoch : view->epoch) + 1;
+  ECO_TRY(kv_epoch_raise(svc, lease_epoch, epoch));
+  eco_log(ECO_LOG_WARN, "bucket is ahead of the database, which was restored: everything is put anew",
+          ECO_F_STR("bucket", bucket), ECO_F_I64("epoch", epoch));
+  view->epoch = epoch;
+  for (size_t i = 0; i < sink->count; i++) {
+    sink->entries[i].present = false;
+  }
+  return eco_success();
+}
+
 static eco_status apply_repairs(eco_service *svc, eco_arena *arena, kvStore *kv, const char *bucket, eco_kv_sink *sink,
                                 const bucket_view *view, bool bump) {
   size_t put = 0;
   for (size_t i = 0; i < sink->count; i++) {
     if (!sink->entries[i].present) {
       const wanted_entry *w = &sink->entries[i];
-      ECO_TRY(put_entry(svc, arena, bucket, w->key, w->version, w->deleted ? NULL : &w->value));
+      ECO_TRY(
+          put_entry(svc, arena, bucket, w->key, kv_version(view->epoch, w->version), w->deleted ? NULL : &w->value));
       ECO_CRASH_POINT("kit.kv_repair.put");
       put++;
     }
@@ -174,11 +200,15 @@ static eco_status apply_repairs(eco_service *svc, eco_arena *arena, kvStore *kv,
   return eco_success();
 }
 
-static eco_status wanted_entries(eco_service *svc, eco_arena *arena, const eco_kv_def *def, eco_kv_sink *sink) {
+static eco_status wanted_entries(eco_service *svc, eco_arena *arena, const eco_kv_def *def, eco_kv_sink *sink,
+                                 int64_t *epoch) {
   eco_ctx ctx;
   kit_ctx_init(&ctx, svc, arena);
   ECO_TRY(eco_tx_begin(svc->db, &ctx.tx));
-  eco_status st = def->source(&ctx, sink);
+  eco_status st = kv_epoch_read(ctx.tx, epoch);
+  if (eco_ok(st)) {
+    st = def->source(&ctx, sink);
+  }
   eco_tx_rollback(ctx.tx);
   if (sink->count > 0) {
     qsort(sink->entries, sink->count, sizeof *sink->entries, by_key);
@@ -186,31 +216,50 @@ static eco_status wanted_entries(eco_service *svc, eco_arena *arena, const eco_k
   return st;
 }
 
-static eco_status repair_bucket(eco_service *svc, eco_arena *arena, const eco_kv_def *def, bool bump) {
+static eco_status repair_bucket(eco_service *svc, eco_arena *arena, const eco_kv_def *def, bool bump,
+                                int64_t lease_epoch, int64_t *epoch) {
   eco_kv_sink sink = {.arena = arena};
   bucket_view view = {.generation = false};
   kvStore *kv = NULL;
   ECO_TRY(kit_kv_open(svc, def->bucket, true, &kv));
-  eco_status st = wanted_entries(svc, arena, def, &sink);
+  eco_status st = wanted_entries(svc, arena, def, &sink, &view.epoch);
   if (eco_ok(st)) {
     st = read_bucket(svc, arena, def->bucket, &sink, &view);
+  }
+  if (eco_ok(st) && (view.ahead || view.seen_epoch > view.epoch)) {
+    st = begin_new_epoch(svc, def->bucket, lease_epoch, &sink, &view);
   }
   if (eco_ok(st)) {
     st = apply_repairs(svc, arena, kv, def->bucket, &sink, &view, bump);
   }
   kvStore_Destroy(kv);
+  *epoch = view.epoch;
   return eco_context(st, "repair bucket %s", def->bucket);
 }
 
-eco_status kit_kv_repair(eco_service *svc, bool bump_generation) {
+static eco_status repair_all(eco_service *svc, bool bump, int64_t lease_epoch, int64_t *lowest, int64_t *highest) {
+  *lowest = INT64_MAX;
+  *highest = 0;
   for (const eco_kv_def *def = svc->def->kv; def != NULL && def->bucket != NULL; def++) {
     if (def->source == NULL) {
       continue;
     }
     eco_arena *arena = eco_arena_new();
-    eco_status st = repair_bucket(svc, arena, def, bump_generation);
+    int64_t epoch = 0;
+    eco_status st = repair_bucket(svc, arena, def, bump, lease_epoch, &epoch);
     eco_arena_free(arena);
     ECO_TRY(st);
+    *lowest = epoch < *lowest ? epoch : *lowest;
+    *highest = epoch > *highest ? epoch : *highest;
+  }
+  return eco_success();
+}
+
+eco_status kit_kv_repair(eco_service *svc, bool bump_generation, int64_t lease_epoch, int64_t *epoch_out) {
+  int64_t lowest;
+  ECO_TRY(repair_all(svc, bump_generation, lease_epoch, &lowest, epoch_out));
+  if (lowest < *epoch_out) {  // a bucket that was looked at first does not know of the new epoch yet
+    ECO_TRY(repair_all(svc, bump_generation, lease_epoch, &lowest, epoch_out));
   }
   return eco_success();
 }

@@ -13,6 +13,7 @@
 #include "ecolink/log.h"
 #include "ecolink/metrics.h"
 #include "kit.h"
+#include "kv_epoch.h"
 
 enum {
   RELAY_BATCH = 200,
@@ -27,7 +28,8 @@ struct kit_relay {
   pthread_t thread;
   PGconn *listen;  // LISTENs to the outbox's channel; NULL until connected
   unsigned seen_reconnects;
-  int64_t seen_epoch;
+  int64_t seen_epoch;  // of the lease
+  int64_t kv_epoch;    // of the buckets, as the last repair found or left it
   int64_t repair_at_ms;
   int64_t sweep_at_ms;
   eco_metric *published;
@@ -83,11 +85,21 @@ static eco_status take_rows(eco_service *svc, eco_arena *arena, relay_row **out,
   return st;
 }
 
-static eco_status publish_row(eco_service *svc, const relay_row *r) {
-  if (r->kind == 1) {
-    return publish_event(svc, r->subject, r->name, r->payload, r->len);
+// The row's version is put under the epoch of the buckets.
+static eco_status put_row(eco_service *svc, eco_arena *arena, const relay_row *r, int64_t epoch) {
+  Ecolink__V1__KvEntry *entry = ecolink__v1__kv_entry__unpack(eco_arena_pb(arena), r->len, r->payload);
+  if (entry == NULL) {
+    return eco_error(ECO_INTERNAL, "outbox row %lld holds no entry of a bucket", (long long)r->seq);
   }
-  return kit_kv_put_raw(svc, r->subject, r->name, r->payload, r->len);
+  entry->version = kv_version(epoch, entry->version);
+  size_t n = ecolink__v1__kv_entry__get_packed_size(entry);
+  uint8_t *packed = eco_alloc(arena, n + 1);
+  ecolink__v1__kv_entry__pack(entry, packed);
+  return kit_kv_put_raw(svc, r->subject, r->name, packed, n);
+}
+
+static eco_status publish_row(eco_service *svc, eco_arena *arena, const relay_row *r, int64_t kv_epoch) {
+  return r->kind == 1 ? publish_event(svc, r->subject, r->name, r->payload, r->len) : put_row(svc, arena, r, kv_epoch);
 }
 
 static eco_status delete_rows(eco_service *svc, const relay_row *rows, size_t n) {
@@ -121,7 +133,7 @@ static eco_status relay_batch(kit_relay *r, eco_arena *arena, int64_t epoch, boo
   eco_status failure = eco_success();
   size_t published = 0;
   while (published < n && still_leads(r, epoch)) {
-    failure = publish_row(r->svc, &rows[published]);
+    failure = publish_row(r->svc, arena, &rows[published], r->kv_epoch);
     if (!eco_ok(failure)) {
       break;
     }
@@ -209,7 +221,7 @@ static eco_status repair_when_due(kit_relay *r, int64_t epoch) {
     return eco_success();
   }
   ECO_TRY(kit_ensure_stream(r->svc));
-  ECO_TRY(kit_kv_repair(r->svc, anew));
+  ECO_TRY(kit_kv_repair(r->svc, anew, epoch, &r->kv_epoch));
   r->seen_epoch = epoch;
   r->seen_reconnects = reconnects;
   r->repair_at_ms = now + RELAY_REPAIR_MS;

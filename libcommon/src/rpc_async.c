@@ -264,8 +264,10 @@ void kit_rpc_async_stop(eco_service *svc) {
   }
   pthread_join(a->janitor, NULL);
   sender_stop(a);
-  natsSubscription_Drain(a->sub);
-  natsSubscription_WaitForDrainCompletion(a->sub, 2000);
+  if (eco_bus_connected(svc)) {
+    natsSubscription_Drain(a->sub);
+    natsSubscription_WaitForDrainCompletion(a->sub, 2000);
+  }
   natsSubscription_Destroy(a->sub);
   expire(a, true);
   pthread_mutex_destroy(&a->lock);

@@ -28,6 +28,14 @@ static const eco_rpc_def *find_in(const eco_rpc_def *table, const char *method) 
   return NULL;
 }
 
+bool rpc_is_saga(const eco_service_def *def, const char *subject) {
+  const char *dot = strrchr(subject, '.');
+  const char *method = dot != NULL ? dot + 1 : subject;
+  const eco_rpc_def *row = find_in(def->rpcs, method);
+  row = row != NULL ? row : find_in(kit_rpcs, method);
+  return row != NULL && row->mode == ECO_RPC_MANUAL;
+}
+
 static uint8_t *pack_reply(eco_arena *arena, eco_status st, const uint8_t *body, size_t body_len, size_t *out_len) {
   Ecolink__V1__Status status = ECOLINK__V1__STATUS__INIT;
   Ecolink__V1__RpcReply reply = ECOLINK__V1__RPC_REPLY__INIT;

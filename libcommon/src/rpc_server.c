@@ -1,5 +1,8 @@
-// The RPC server: a NATS queue subscription feeds a bounded queue, worker threads take from it.
+// The RPC server: a NATS queue subscription feeds two bounded queues, worker threads take from them.
 // Subject ecolink.rpc.<service>.<Method>, queue group = service; envelope RpcRequest -> RpcReply.
+//
+// Sagas wait for other services, as long as these take: they have a queue of their own and never all of the workers, so
+// that launches which hang keep nobody from reading, stopping or settling.
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,15 +13,26 @@
 #include "kit.h"
 #include "rpc_handle.h"
 
-enum { RPC_QUEUE_MAX = 1024, RPC_WORKERS_MAX = 64 };
+enum {
+  RPC_QUEUE_MAX = 1024,
+  RPC_WORKERS_MAX = 64,
+  RPC_RESERVED = 2,  // workers that no saga gets, where there are more than these
+};
+
+typedef struct rpc_queue {
+  natsMsg *ring[RPC_QUEUE_MAX];
+  size_t head, count;
+} rpc_queue;
 
 struct kit_rpc_server {
   eco_service *svc;
   natsSubscription *sub;
   pthread_mutex_t lock;
   pthread_cond_t filled;
-  natsMsg *queue[RPC_QUEUE_MAX];  // ring, guarded by lock
-  size_t head, count;
+  rpc_queue quick;  // this and all that follows up to closing: guarded by lock
+  rpc_queue sagas;
+  int sagas_running;
+  int sagas_max;
   bool closing;
   int worker_count;
   pthread_t workers[RPC_WORKERS_MAX];
@@ -60,11 +74,12 @@ static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *msg, 
     natsMsg_Destroy(msg);
     return;
   }
+  rpc_queue *q = rpc_is_saga(s->svc->def, natsMsg_GetSubject(msg)) ? &s->sagas : &s->quick;
   pthread_mutex_lock(&s->lock);
-  bool taken = s->count < RPC_QUEUE_MAX && !s->closing;
+  bool taken = q->count < RPC_QUEUE_MAX && !s->closing;
   if (taken) {
-    s->queue[(s->head + s->count) % RPC_QUEUE_MAX] = msg;
-    s->count++;
+    q->ring[(q->head + q->count) % RPC_QUEUE_MAX] = msg;
+    q->count++;
     pthread_cond_signal(&s->filled);
   }
   pthread_mutex_unlock(&s->lock);
@@ -74,25 +89,47 @@ static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *msg, 
   }
 }
 
-// The next message, or NULL when the server closes and the queue is empty.
-static natsMsg *next_message(kit_rpc_server *s) {
+static natsMsg *pop(rpc_queue *q) {
+  natsMsg *msg = q->ring[q->head];
+  q->head = (q->head + 1) % RPC_QUEUE_MAX;
+  q->count--;
+  return msg;
+}
+
+static bool saga_may_begin(const kit_rpc_server *s) {
+  return s->sagas.count > 0 && s->sagas_running < s->sagas_max;
+}
+
+// The next message, or NULL when the server closes and its queues are empty.
+static natsMsg *next_message(kit_rpc_server *s, bool *saga) {
   pthread_mutex_lock(&s->lock);
-  while (s->count == 0 && !s->closing) {
+  while (s->quick.count == 0 && !saga_may_begin(s) && !(s->closing && s->sagas.count == 0)) {
     pthread_cond_wait(&s->filled, &s->lock);
   }
   natsMsg *msg = NULL;
-  if (s->count > 0) {
-    msg = s->queue[s->head];
-    s->head = (s->head + 1) % RPC_QUEUE_MAX;
-    s->count--;
+  *saga = false;
+  if (s->quick.count > 0) {
+    msg = pop(&s->quick);
+  } else if (saga_may_begin(s)) {
+    msg = pop(&s->sagas);
+    *saga = true;
+    s->sagas_running++;
   }
   pthread_mutex_unlock(&s->lock);
   return msg;
 }
 
+static void saga_ended(kit_rpc_server *s) {
+  pthread_mutex_lock(&s->lock);
+  s->sagas_running--;
+  pthread_cond_broadcast(&s->filled);
+  pthread_mutex_unlock(&s->lock);
+}
+
 static void *worker_main(void *arg) {
   kit_rpc_server *s = arg;
-  for (natsMsg *msg = next_message(s); msg != NULL; msg = next_message(s)) {
+  bool saga;
+  for (natsMsg *msg = next_message(s, &saga); msg != NULL; msg = next_message(s, &saga)) {
     eco_arena *arena = eco_arena_new();
     size_t n;
     uint8_t *packed = rpc_handle(s->svc, arena, natsMsg_GetSubject(msg), (const uint8_t *)natsMsg_GetData(msg),
@@ -103,6 +140,9 @@ static void *worker_main(void *arg) {
     eco_log_set_context(NULL, NULL);
     eco_arena_free(arena);
     natsMsg_Destroy(msg);
+    if (saga) {
+      saga_ended(s);
+    }
   }
   nats_ReleaseThreadMemory();
   return NULL;
@@ -117,6 +157,8 @@ eco_status kit_rpc_server_start(eco_service *svc) {
     return eco_error(ECO_INTERNAL, "RPC server: out of memory");
   }
   s->svc = svc;
+  s->worker_count = (int)svc->set.workers;
+  s->sagas_max = s->worker_count > RPC_RESERVED ? s->worker_count - RPC_RESERVED : 1;
   pthread_mutex_init(&s->lock, NULL);
   pthread_cond_init(&s->filled, NULL);
   svc->rpc_server = s;
@@ -129,7 +171,6 @@ eco_status kit_rpc_server_start(eco_service *svc) {
   // Readiness follows: the server must know of the subscription by then. Without a connection the library subscribes
   // later.
   (void)natsConnection_FlushTimeout(svc->nc, 1000);
-  s->worker_count = (int)svc->set.workers;
   for (int i = 0; i < s->worker_count; i++) {
     kit_thread_start(&s->workers[i], worker_main, s, "rpc");
   }
@@ -142,8 +183,10 @@ void kit_rpc_server_stop(eco_service *svc) {
   if (s == NULL) {
     return;
   }
-  natsSubscription_Drain(s->sub);
-  natsSubscription_WaitForDrainCompletion(s->sub, svc->set.drain_s * 1000);
+  if (eco_bus_connected(svc)) {  // without a bus nothing comes any more
+    natsSubscription_Drain(s->sub);
+    natsSubscription_WaitForDrainCompletion(s->sub, svc->set.drain_s * 1000);
+  }
   pthread_mutex_lock(&s->lock);
   s->closing = true;
   pthread_cond_broadcast(&s->filled);

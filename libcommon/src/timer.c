@@ -13,10 +13,19 @@ struct kit_timer {
   kit_timer *next;
 };
 
+enum { TIMER_STANDBY_MS = 1000 };  // how soon work goes on after its leader died, however seldom it is due
+
+// How long to wait for the next run.
+static int64_t pause_of(const kit_timer *t, bool led) {
+  return led || t->def->interval_ms < TIMER_STANDBY_MS ? t->def->interval_ms : TIMER_STANDBY_MS;
+}
+
 static void *timer_main(void *arg) {
   kit_timer *t = arg;
+  bool led;
   do {
-    if (t->def->lease != NULL && !eco_lease_held(t->svc, t->def->lease, NULL)) {
+    led = t->def->lease == NULL || eco_lease_held(t->svc, t->def->lease, NULL);
+    if (!led) {
       continue;
     }
     eco_ctx *ctx = eco_ctx_new(t->svc);
@@ -26,7 +35,7 @@ static void *timer_main(void *arg) {
       eco_metric_add(t->failures, 1);
       eco_log(ECO_LOG_WARN, "timer failed: next run as planned", ECO_F_STR("timer", t->def->name), ECO_F_STATUS(st));
     }
-  } while (!kit_sleep(t->svc, t->def->interval_ms));
+  } while (!kit_sleep(t->svc, pause_of(t, led)));
   nats_ReleaseThreadMemory();
   return NULL;
 }

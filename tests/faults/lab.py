@@ -220,15 +220,18 @@ class Lab(Stack):
             assert copy.wait(40) == 0, f"the second {copy.service} ended with {copy.returncode}"
         self.copies = []
 
+    def start_missing(self):
+        self.make_room()
+        for name in PARTS:
+            self.start_part(name, ready=False)
+
     def heal(self):
         """Everything that a test broke but what it wrote: parts run and are ready, nothing is paused, disks have room."""
         for name in list(self.paused):
             self.resume(name)
         for name in SERVICES:
             self.disarm(name)
-        self.make_room()
-        for name in PARTS:
-            self.start_part(name, ready=False)
+        self.start_missing()
         for name in PARTS:
             self.wait_ready(name)
         wait(lambda: self.admin.get("/regions").status_code == 200, "the management API", 30, 0.02)
@@ -271,6 +274,13 @@ class Lab(Stack):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.start_part("nats")
 
+    def database_files(self):
+        return (pathlib.Path((self.state / "public.path").read_text().strip()) / "postgres/data").resolve()
+
+    def copy_database(self, to):
+        """While PostgreSQL is down: what a backup of its files is."""
+        subprocess.run(["cp", "-a", str(self.database_files()), str(to)], check=True)
+
     # ---- looking inside ----
     def database(self):
         """A new connection of the world's own role, which no service has."""
@@ -291,6 +301,9 @@ class Lab(Stack):
                 self._db = None
                 if attempt == 2:
                     raise OSError(str(e)) from e
+            except psycopg2.Error:
+                self._db.close()  # whatever transaction it was in
+                raise
         return None
 
     @property

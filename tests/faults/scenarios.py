@@ -4,6 +4,7 @@ A scenario is a function of (Stage). It first brings about what it needs, then a
 there on the stage's medic starts the service again whenever it has died; everything the scenario asks for is an Intent, sent until
 it is answered. `stage.died` tells that the point was reached; `stage.reached()` waits for it."""
 import re
+import signal
 import threading
 
 import requests
@@ -41,9 +42,9 @@ class Stage:
         self.lab.arm(self.service, self.point)
         self._armed = True
 
-    def arm_from_start(self, **settings):
+    def arm_from_start(self, sig=signal.SIGKILL, **settings):
         """The service starts with the point armed. `settings` hold for this one run."""
-        self.lab.stop_part(self.service)
+        self.lab.stop_part(self.service, sig)
         self.lab.arm(self.service, self.point)
         self.lab.start_part(self.service, ready=False, **settings)
         self._armed = True
@@ -222,6 +223,21 @@ def start_with_stray_entry(stage):
     stage.reached()
 
 
+def start_behind_bucket(stage):
+    """The bucket has seen versions that the table has not: the database was restored from a backup."""
+    tenant = stage.tenants.new()
+    instance = tenant.running()
+    bucket, key = {"registry": ("keys", stage.lab.sql("SELECT sha256_hex FROM registry.api_keys WHERE id = %s", (tenant.key_id,))[0][0]),
+                   "scheduler": ("routes", str(instance["id"])), "billing": ("standing", tenant.account_id)}[stage.service]
+    stage.lab.stop_part(stage.service)
+    entry = stage.lab.nats.kv_get(bucket, key)
+    entry.version += 1000
+    stage.lab.nats.js_publish(f"$KV.{bucket}.{key}", entry.SerializeToString())
+    stage.arm_from_start()
+    stage.reached()
+    tenant.wait_running(instance["id"])
+
+
 def without_stream(stage):
     """The event stream is gone, and nobody else is there to make it again."""
     tenant = stage.tenants.new()
@@ -301,7 +317,8 @@ def leavings(stage):
     instance = tenant.running()
     tenant.want_stop(instance["id"]).ok(200)
     tenant.wait_status(instance["id"], "stopped")
-    stage.arm_from_start(LOG_KEEP_S="0")
+    stage.lab.advance(1)
+    stage.arm_from_start(signal.SIGTERM, LOG_KEEP_S="0")  # in order: the next one has the lease at once, and looks once a minute
     stage.reached()
 
 
@@ -312,7 +329,7 @@ def orphan(stage):
     free = wait(lambda: stage.lab.sql("SELECT name FROM scheduler.regions WHERE name NOT IN "
                                       "(SELECT region FROM scheduler.replicas WHERE instance_id = %s)", (instance["id"],)), "a region")[0][0]
     stage.lab.stop_part("scheduler")
-    stage.lab.sql("BEGIN; UPDATE scheduler.gpu_rooms g SET reserved = reserved - 1 FROM scheduler.replicas r WHERE r.instance_id = %(i)s "
+    stage.lab.sql("BEGIN; UPDATE scheduler.gpu_rooms g SET reserved = g.reserved - 1 FROM scheduler.replicas r WHERE r.instance_id = %(i)s "
                   "AND r.id = 1 AND g.region = r.region AND g.gpu_type = 'l40s';"
                   "UPDATE scheduler.gpu_rooms SET reserved = reserved + 1 WHERE region = %(r)s AND gpu_type = 'l40s';"
                   "UPDATE scheduler.replicas SET region = %(r)s WHERE instance_id = %(i)s AND id = 1; COMMIT",
@@ -369,6 +386,7 @@ LEADS = [
     (r".*:kit\.bus\.stream_created", [without_stream]),
     (r".*:kit\.kv_repair\.put", [start_without_bucket]),
     (r".*:kit\.kv_repair\.marked", [start_with_stray_entry]),
+    (r".*:kit\.kv_repair\.epoch_raised", [start_behind_bucket]),
     (r".*:kit\.(kv_repair|lease|consumer|snapshot)\.", [start]),
     (r".*:kit\.dead_letter\.", [poisoned]),
     (r"registry:kit\.rpc\.called", [start]),

@@ -287,10 +287,11 @@ def run_schedule(crowd, seed, say=print):
                 fault(run)
             for name in list(lab.paused):
                 lab.resume(name)
+            lab.start_missing()
+            lab.end_copies()  # first: a copy of the scheduler that has the replicas' folder keeps the other from being ready
             lab.heal()
             for worker in workers:
                 worker.finish()
-            lab.end_copies()
             caller.reaches(5)
         judge_schedule(run, pids, caller)
         world.settle(lab, crowd.tenants.call, 40, expect=lambda _: crowd.user.kept_promises())

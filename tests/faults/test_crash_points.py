@@ -11,8 +11,8 @@ from eco.stack import SERVICES, TREE
 from lab import printed_crash_points
 
 POINTS = {s: printed_crash_points(s) for s in SERVICES}
-LEAST_CASES = {"test": 1, "ci": 119, "soak": 119}
-LEAST_POINTS = 119  # of all services together; a smaller number means that points were lost
+LEAST_CASES = {"test": 1, "ci": 122, "soak": 122}
+LEAST_POINTS = 122  # of all services together; a smaller number means that points were lost
 
 # One of each kind, for every run of `make test`.
 SUBSET = {

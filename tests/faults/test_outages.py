@@ -44,10 +44,10 @@ def test_a_leader_that_sleeps_wakes_up_in_anothers_reign(lab, tenants, canary, s
         other.ok(seconds=60)
         last_for(OUTAGE_S / 2)
         lab.resume(service)
-        lab.heal()
         caller.reaches(10)
-        world.settle(lab, tenants.call, 60, expect=lambda _: tenants.broken_promises())
+        world.settle(lab, tenants.call, 60, expect=lambda _: tenants.broken_promises())  # both of them run
         lab.end_copies()
+        lab.heal()
     assert caller.failures == 0 and caller.answered > OUTAGE_S, (caller.answered, caller.why[:5])
     assert pids(lab, instance) == before
     world.settle(lab, tenants.call, expect=lambda _: tenants.broken_promises())

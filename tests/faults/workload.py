@@ -73,7 +73,7 @@ class Tenant(Client):
         self.intents, self.topups = [], []
         wait(lambda: self.get("/models").status_code == 200, "the new key at the gateway", 30, 0.02)
         made = Intent(self, "POST", "/api-keys", {"name": "roomy", "role": "owner", "rate_limit_per_minute": 1000000}).ok()
-        self.key = made["key"]
+        self.key, self.key_id = made["key"], made["id"]
         wait(lambda: self.get("/models").status_code == 200, "the roomy key at the gateway", 30, 0.02)
         if balance:
             self.top_up(balance).ok()
