@@ -25,6 +25,7 @@ typedef struct bucket {
   uint64_t puts;
   unsigned reads;
   bool file_dropped;
+  _Atomic bool whole;  // a read since the start told all there is
   _Atomic int64_t synced_ms;
 } bucket;
 
@@ -52,6 +53,13 @@ struct gw_bus {
 
 static bool both_synced(const gw_bus *bus) {
   return atomic_load(&bus->keys.synced) && atomic_load(&bus->routes.synced);
+}
+
+// Without a bus there is nothing newer to wait for: then what was known last is what counts.
+static void judge_behind(gw_bus *bus) {
+  bool whole = atomic_load(&bus->keys.whole) && atomic_load(&bus->routes.whole);
+  bool coming = eco_bus_connected(bus->svc) || !atomic_load(bus->known);
+  gw_store_set_behind(bus->store, coming && !whole);
 }
 
 // ---- buckets ----
@@ -159,6 +167,7 @@ static void sync_done(bucket *b) {
   if (both_synced(b->bus)) {
     atomic_store(b->bus->known, true);
   }
+  judge_behind(b->bus);
 }
 
 static void keys_synced(void *arg) {
@@ -166,6 +175,8 @@ static void keys_synced(void *arg) {
   if (may_drop_file(b)) {
     gw_store_drop_file_keys(b->bus->store);
   }
+  // There is always a key: an empty bucket is one that its owner has yet to fill.
+  atomic_store(&b->whole, b->file_dropped);
   sync_done(b);
 }
 
@@ -174,6 +185,7 @@ static void routes_synced(void *arg) {
   if (may_drop_file(b)) {
     gw_store_drop_file_routes(b->bus->store);
   }
+  atomic_store(&b->whole, true);
   sync_done(b);
 }
 
@@ -289,6 +301,7 @@ static void set_gauges(gw_bus *bus) {
 }
 
 static void tick(gw_bus *bus, bool last) {
+  judge_behind(bus);
   collect_usage(bus);
   send_usage(bus);
   send_reports(bus);

@@ -7,6 +7,7 @@
 
 #include "bus.h"
 #include "config.h"
+#include "ecolink/bus.h"
 #include "ecolink/log.h"
 #include "metrics.h"
 
@@ -63,6 +64,7 @@ eco_status gw_process_start(eco_service *svc) {
     abort();
   }
   load_file();
+  gw_store_set_behind(process.store, eco_bus_connected(svc) || !atomic_load(&process.known));
   ECO_TRY(gw_mgmt_new(svc, &process.mgmt));
   ECO_TRY(start_loops());
   return gw_bus_start(svc, process.store, process.loops, process.n_loops, (unsigned)process.n_loops, &process.known,

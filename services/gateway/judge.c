@@ -66,6 +66,14 @@ static bool refuse_key(gw_req *r, const char *message) {
   return false;
 }
 
+// Just started: what is not known yet may exist. No final answer is given on the word of an old file, or of nothing.
+static bool refuse_yet(gw_req *r, const char *what) {
+  r->retry_after_s = 1;
+  gw_req_fail(r, eco_error(ECO_CONTROL_PLANE_UNAVAILABLE,
+                           "This gateway has just started and has not read all %s yet: try again in a second.", what));
+  return false;
+}
+
 static bool authenticate(gw_req *r, gw_slice text) {
   if (text.n == 0) {
     return refuse_key(r, "No API key was sent. Send the header `Authorization: Bearer eco_...`.");
@@ -79,6 +87,9 @@ static bool authenticate(gw_req *r, gw_slice text) {
   uint8_t hash[32];
   eco_sha256(text.p, text.n, hash);
   const gw_key *key = gw_snapshot_key(gw_loop_snapshot(r->loop), hash);
+  if (!key && gw_store_is_behind(r->loop->store)) {
+    return stranger_within_limit(r) && refuse_yet(r, "keys");
+  }
   if (!key) {
     return refuse_key(r, "The API key is not known. Check that it was copied whole.");
   }
@@ -187,6 +198,9 @@ bool gw_judge_route(gw_req *r, const char *model, size_t n) {
       (strlen(route->served_name) != name_len || memcmp(route->served_name, model, name_len) != 0)) {
     route = NULL;
   }
+  if (!route && gw_store_is_behind(r->loop->store)) {
+    return refuse_yet(r, "routes");
+  }
   if (!route) {
     gw_req_fail(r, eco_error_param(ECO_MODEL_NOT_FOUND, "model", "The model `%.*s` does not exist or has been stopped.",
                                    shown, model));
@@ -229,6 +243,9 @@ static void custom_path(gw_req *r, const gw_route *route, gw_slice rest) {
 
 bool gw_judge_instance(gw_req *r, int64_t instance_id) {
   const gw_route *route = gw_snapshot_route(gw_loop_snapshot(r->loop), instance_id);
+  if (!route && gw_store_is_behind(r->loop->store)) {
+    return refuse_yet(r, "routes");
+  }
   if (!route) {
     gw_req_fail(
         r, eco_error(ECO_MODEL_NOT_FOUND, "Instance %lld does not exist or has been stopped.", (long long)instance_id));

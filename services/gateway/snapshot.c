@@ -80,6 +80,7 @@ typedef struct reader {
 struct gw_store {
   _Atomic(gw_snapshot *) current;
   _Atomic uint64_t epoch;
+  _Atomic bool behind;
   reader *readers;
   unsigned n_readers;
   pthread_mutex_t lock;  // guards all below
@@ -388,6 +389,14 @@ void gw_store_remove_route(gw_store *st, int64_t instance_id) {
   pthread_mutex_lock(&st->lock);
   remove_route_locked(st, instance_id);
   pthread_mutex_unlock(&st->lock);
+}
+
+void gw_store_set_behind(gw_store *st, bool behind) {
+  atomic_store_explicit(&st->behind, behind, memory_order_relaxed);
+}
+
+bool gw_store_is_behind(const gw_store *st) {
+  return atomic_load_explicit(&st->behind, memory_order_relaxed);
 }
 
 void gw_store_drop_file_keys(gw_store *st) {

@@ -251,6 +251,34 @@ def test_a_bus_that_hangs_holds_up_no_model_call(stack, bus):
     assert g.stop() == 0
 
 
+def test_a_gateway_that_has_just_started_gives_no_final_answer_about_what_it_has_not_read(stack, bus):
+    """Its file is older than the key and the route: until the buckets are read that is no 401 and no 404."""
+    bus.key()
+    g = Live(stack)
+    eventually(lambda: status(g.call("GET", "/v1/models")) == 200, 5, what="the first key")
+    assert g.stop() == 0  # its file is written
+    for n in range(5000):  # the reading takes a moment
+        bus.version += 1
+        entry = pb.common.KvEntry(version=bus.version, value=pb.registry.KeyEntry(key_id=f"key_{n}", account_id="acc_x").SerializeToString())
+        stack.nats.publish(f"$KV.keys.{hashlib.sha256(str(n).encode()).hexdigest()}", entry.SerializeToString())
+    fresh = gwtest.make_key(77)
+    bus.key(fresh, key_id="key_fresh")
+    bus.route(245, [usage_engine()])
+    g.start(wait=False)
+    seen = []
+
+    def known():
+        try:
+            seen.append(status(g.call(body={"messages": [], "model": "my-llama:245"}, key=fresh)))
+        except OSError:
+            return False  # not listening yet
+        return seen[-1] == 200
+    eventually(known, 20, 0.001, "the fresh key and route")
+    assert set(seen) <= {200, 503} and seen[0] == 503, seen
+    bus.no_route(245)
+    assert g.stop() == 0
+
+
 def test_without_nats_it_serves_on_restarts_from_its_file_and_loses_no_usage(stack, bus):
     engine = usage_engine()
     bus.route(240, [engine])
