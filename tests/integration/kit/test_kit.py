@@ -3,6 +3,7 @@
 import base64
 import queue
 import threading
+import time
 
 import pytest
 
@@ -265,6 +266,56 @@ def test_postgresql_restarting_is_waited_out(stack, pg, probe):
     eventually(lambda: probe.get("/readyz")[0] == 200, timeout=30)
     assert put(stack, "calm", "2").value == "2"
     eventually(lambda: copy_of(stack, "calm") is not None and copy_of(stack, "calm")[0] == "2", timeout=30)
+
+
+def test_sagas_that_wait_for_each_other_leave_workers_to_those_who_do_not_wait(stack, probe):
+    """Each Relay waits for a Put of the same service: with every worker in a Relay all of them would wait in vain."""
+    answers = []
+
+    def call(n):
+        answers.append(stack.rpc("probe.Relay", KV(name=f"relayed-{n}", value="1"), KV, timeout=10).value)
+    threads = [threading.Thread(target=call, args=(n,)) for n in range(12)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(15)
+    assert answers == ["1"] * 12
+
+
+def test_a_restored_database_is_followed_by_the_bucket(stack):
+    """Its versions lie below what readers of the bucket have seen: a new epoch stands above them all."""
+    probe = stack.start("probe", LEASE_TTL_MS=1000)
+    put(stack, "restored", "old")
+    eventually(lambda: outbox_is_empty(stack))
+    items = stack.sql("SELECT name, value, version FROM probe.items WHERE name = 'restored'")
+    for value in ("new", "newer"):
+        put(stack, "restored", value)
+    put(stack, "made-later", "1")
+    eventually(lambda: bucket_value(stack, "restored") == "newer" and bucket_value(stack, "made-later") == "1")
+    before = stack.nats.kv_get("probe", "restored").version
+    probe.stop()
+    stack.sql("DELETE FROM probe.items WHERE name = 'made-later'; DELETE FROM probe.outbox")
+    stack.sql("UPDATE probe.items SET value = %s, version = %s WHERE name = %s", *items[0][1:], items[0][0])
+    probe = stack.start("probe", LEASE_TTL_MS=1000)
+    eventually(lambda: bucket_value(stack, "restored") == "old")
+    eventually(lambda: stack.nats.kv_get("probe", "made-later").deleted)
+    assert stack.nats.kv_get("probe", "restored").version > before
+    put(stack, "restored", "again")  # and goes on from there
+    eventually(lambda: bucket_value(stack, "restored") == "again")
+    assert stack.nats.kv_get("probe", "restored").version > before
+    probe.stop()
+
+
+def test_a_stop_without_a_bus_takes_no_time(stack):
+    probe = stack.start("probe", LEASE_TTL_MS=1000)
+    stack.stop_nats()
+    eventually(lambda: probe.get("/readyz")[0] == 503, what="the bus is missed")
+    began = time.monotonic()
+    try:
+        probe.stop()
+        assert time.monotonic() - began < 2.5
+    finally:
+        stack.start_nats()
 
 
 def entities_in_stream(stack):
