@@ -229,6 +229,9 @@ class Lab(Stack):
         """Everything that a test broke but what it wrote: parts run and are ready, nothing is paused, disks have room."""
         for name in list(self.paused):
             self.resume(name)
+        for copy in self.copies:  # of a test that failed: one that is through with them has ended them in order
+            copy.kill()
+        self.copies = []
         for name in SERVICES:
             self.disarm(name)
         self.start_missing()
