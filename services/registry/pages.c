@@ -29,6 +29,12 @@ static bool cursor_parse(const char *cursor, registry_page *out) {
       return false;
     }
   }
+  // One spelling alone: that of the list that gave it out (no "0x", no upper case, no other count of zeros).
+  char again[REGISTRY_CURSOR_MAX];
+  registry_cursor_format(at, end + 1, again);
+  if (strcmp(again, cursor) != 0) {
+    return false;
+  }
   out->before_us = at;
   memcpy(out->before_id, end + 1, strlen(end + 1) + 1);
   return true;

@@ -255,8 +255,9 @@ static void test_cursors_come_back_as_they_went(void **state) {
 
 static void test_what_no_list_returned_is_no_cursor(void **state) {
   (void)state;
-  const char *bad[] = {"x",     "12",   "12~",    "~a",    "-1~a", " 1~a", "1 ~a", "0fffffffffffffffff~a",
-                       "1~a b", "1~a'", "1~\xff", "abc~d", "1~a\n"};
+  const char *bad[] = {"x",     "12",   "12~",    "~a",    "-1~a",  " 1~a", "1 ~a",  "0fffffffffffffffff~a",
+                       "1~a b", "1~a'", "1~\xff", "abc~d", "1~a\n", "0~a",  "0x5~a", "5~a",
+                       "005~a", "0AB~a"};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     registry_page page;
     eco_status st = registry_page_parse(5, bad[i], &page);
