@@ -29,7 +29,8 @@ def live(x):
 
 
 def ended(x):
-    return next(i for i in x["instances"] if i["status"] == w.STOPPED)
+    paid = {h["instance_id"] for h in x["books"]["holds"] if h["charged_seconds"] > 1}
+    return next(i for i in x["instances"] if i["status"] == w.STOPPED and i["id"] in paid)
 
 
 def replica_of(x, instance):
@@ -61,7 +62,7 @@ def settle_again(x):
 
 def hide_uptime(x):
     evidence = x["books"]["evidence"][str(ended(x)["id"])]
-    evidence["intervals"] = evidence["intervals"][1:]
+    evidence["intervals"] = []
 
 
 def route(x, **changes):
