@@ -32,8 +32,9 @@ struct eco_kv_reader {
   pthread_t thread;
   atomic_bool closing;
   uint32_t round;
-  bool generation_seen;
-  known_key *table;  // open addressing, power of two
+  bool generation_seen;  // in this read, or since
+  atomic_bool whole;     // never taken back: what is known stays known when a bucket is lost
+  known_key *table;      // open addressing, power of two
   size_t cap, used;
 };
 
@@ -183,6 +184,9 @@ static void follow(eco_kv_reader *r, const kv_feed *feed, unsigned reconnects) {
     }
     take_message(r, feed, m);
     natsMsg_Destroy(m);
+    if (r->generation_seen) {
+      atomic_store(&r->whole, true);  // its owner has just filled it: everything came before
+    }
   }
 }
 
@@ -192,6 +196,7 @@ static bool reader_turn(eco_kv_reader *r) {
   unsigned reconnects = atomic_load(&r->svc->reconnects);
   bool good = kv_feed_open(r->svc, r->bucket, &feed) == NATS_OK && read_all(r, &feed);
   if (good) {
+    atomic_store(&r->whole, atomic_load(&r->whole) || r->generation_seen);
     drop_absent(r);
     if (r->fns.synced != NULL) {
       r->fns.synced(r->arg);
@@ -226,6 +231,10 @@ eco_status eco_kv_reader_open(eco_service *svc, const char *bucket, const eco_kv
   *out = r;
   kit_thread_start(&r->thread, reader_main, r, "kv-reader");
   return eco_success();
+}
+
+bool eco_kv_reader_is_whole(const eco_kv_reader *r) {
+  return r != NULL && atomic_load(&r->whole);
 }
 
 void eco_kv_reader_close(eco_kv_reader *r) {

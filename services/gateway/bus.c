@@ -25,7 +25,7 @@ typedef struct bucket {
   uint64_t puts;
   unsigned reads;
   bool file_dropped;
-  _Atomic bool whole;  // a read since the start told all there is
+  _Atomic bool whole;  // as its reader says; known to each thread without touching another's reader
   _Atomic int64_t synced_ms;
 } bucket;
 
@@ -60,6 +60,12 @@ static void judge_behind(gw_bus *bus) {
   bool whole = atomic_load(&bus->keys.whole) && atomic_load(&bus->routes.whole);
   bool coming = eco_bus_connected(bus->svc) || !atomic_load(bus->known);
   gw_store_set_behind(bus->store, coming && !whole);
+}
+
+static void look_whether_whole(bucket *b) {
+  if (eco_kv_reader_is_whole(b->reader)) {
+    atomic_store(&b->whole, true);
+  }
 }
 
 // ---- buckets ----
@@ -167,6 +173,7 @@ static void sync_done(bucket *b) {
   if (both_synced(b->bus)) {
     atomic_store(b->bus->known, true);
   }
+  look_whether_whole(b);
   judge_behind(b->bus);
 }
 
@@ -175,8 +182,6 @@ static void keys_synced(void *arg) {
   if (may_drop_file(b)) {
     gw_store_drop_file_keys(b->bus->store);
   }
-  // There is always a key: an empty bucket is one that its owner has yet to fill.
-  atomic_store(&b->whole, b->file_dropped);
   sync_done(b);
 }
 
@@ -185,7 +190,6 @@ static void routes_synced(void *arg) {
   if (may_drop_file(b)) {
     gw_store_drop_file_routes(b->bus->store);
   }
-  atomic_store(&b->whole, true);
   sync_done(b);
 }
 
@@ -301,6 +305,8 @@ static void set_gauges(gw_bus *bus) {
 }
 
 static void tick(gw_bus *bus, bool last) {
+  look_whether_whole(&bus->keys);
+  look_whether_whole(&bus->routes);
   judge_behind(bus);
   collect_usage(bus);
   send_usage(bus);

@@ -31,6 +31,9 @@ typedef struct eco_kv_reader_fns {
 } eco_kv_reader_fns;
 ECO_CHECKED eco_status eco_kv_reader_open(eco_service *svc, const char *bucket, const eco_kv_reader_fns *fns, void *arg,
                                           eco_kv_reader **out);
+// Whether a bucket that its owner had filled (`_generation` is there) was read to its end since the reader opened. Any
+// thread; NULL: no.
+bool eco_kv_reader_is_whole(const eco_kv_reader *reader);
 void eco_kv_reader_close(eco_kv_reader *reader);
 
 bool eco_bus_connected(const eco_service *svc);
