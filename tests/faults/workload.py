@@ -15,6 +15,7 @@ from eco.waiting import wait
 numbers = itertools.count(1)
 TRANSIENT = {429, 500, 502, 503, 504}
 IN_PROGRESS = "in_progress"
+IMPATIENT_S, LAUNCH_S = 4, 15  # when a service dies with a request in hand, nobody answers it: the next attempt is sent then
 
 
 class Intent:
@@ -26,9 +27,10 @@ class Intent:
         self.answer = None
         self.attempts = 0
 
-    def attempt(self, timeout=15):
-        """Sends it once. True when there is a final answer."""
+    def attempt(self, timeout=None):
+        """Sends it once. True when there is a final answer. Users have no more patience than IMPATIENT_S, but for launches."""
         self.attempts += 1
+        timeout = timeout or (LAUNCH_S if self.path == "/inference-instances" else IMPATIENT_S)
         try:
             answer = self.client.request(self.method, self.path, json=self.json, headers={"Idempotency-Key": self.key}, timeout=timeout)
         except (requests.RequestException, OSError):
@@ -77,6 +79,12 @@ class Tenant(Client):
         wait(lambda: self.get("/models").status_code == 200, "the roomy key at the gateway", 30, 0.02)
         if balance:
             self.top_up(balance).ok()
+
+    def get(self, path, **kw):
+        return super().get(path, **{"timeout": IMPATIENT_S} | kw)
+
+    def ok(self, method, path, status=200, **kw):
+        return super().ok(method, path, status, **({"timeout": IMPATIENT_S} if method == "GET" else {}) | kw)
 
     def want(self, method, path, json=None):
         self.intents.append(Intent(self, method, path, json))
