@@ -27,7 +27,7 @@ eco_status cli_read_secret(eco_arena *arena, const char *path, const char **out)
     text[--n] = '\0';
   }
   if (n == 0 || n > SECRET_MAX || strlen(text) != n) {
-    return eco_error(ECO_INVALID_REQUEST, "%s holds no secret: it is %s", standard ? "standard input" : path,
+    return eco_error(ECO_INVALID_REQUEST, "%s holds no value: it is %s", standard ? "standard input" : path,
                      n == 0           ? "empty"
                      : n > SECRET_MAX ? "too long"
                                       : "not text");
@@ -118,6 +118,26 @@ static yyjson_mut_val *time_value(builder *b, const char *text) {
   return yyjson_mut_strcpy(b->doc, when);
 }
 
+// NULL, and the exit code, when the file holds no JSON object.
+static yyjson_mut_val *json_value(builder *b, const char *path) {
+  const char *text = NULL;
+  yyjson_read_err why;
+  eco_status st = cli_read_secret(b->app->arena, path, &text);
+  if (!eco_ok(st)) {
+    (void)fail(b, st);
+    return NULL;
+  }
+  yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text, strlen(text), YYJSON_READ_NOFLAG, NULL, &why);
+  yyjson_val *root = yyjson_doc_get_root(doc);
+  yyjson_mut_val *v = yyjson_is_obj(root) ? yyjson_val_mut_copy(b->doc, root) : NULL;
+  if (v == NULL) {
+    (void)fail(b, eco_error(ECO_INVALID_REQUEST, "%s holds no JSON object%s%s", path, doc == NULL ? ": " : "",
+                            doc == NULL ? why.msg : ""));
+  }
+  yyjson_doc_free(doc);
+  return v;
+}
+
 static bool put_value(builder *b, cli_kind kind, const char *field, cli_ref ref, const char *text) {
   yyjson_mut_val *v = NULL;
   const char *secret = NULL;
@@ -151,6 +171,12 @@ static bool put_value(builder *b, cli_kind kind, const char *field, cli_ref ref,
       v = yyjson_mut_strcpy(b->doc, secret);
       break;
     }
+    case CLI_JSON:
+      v = json_value(b, text);
+      if (v == NULL) {
+        return false;
+      }
+      break;
     case CLI_TEXT:
     case CLI_MONEY:
       text = cli_resolve(b->app, ref, text, &b->exit_code);

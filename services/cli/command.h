@@ -36,6 +36,7 @@ typedef enum cli_kind {
   CLI_MAP,     // NAME=VALUE, or NAME to take the value from the environment; may be repeated: object
   CLI_ROOM,    // TYPE=COUNT; may be repeated: array of {gpu_type, total}
   CLI_SECRET,  // path of a file that holds the value, or - for standard input: string
+  CLI_JSON,    // path of a file that holds a JSON object, or - for standard input: that object
 } cli_kind;
 
 typedef enum cli_place {

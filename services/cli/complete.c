@@ -35,7 +35,7 @@ static bool put_options(eco_buf *out, const cli_option *options, const char *typ
 }
 
 static bool put_value(eco_buf *out, const cli_option *option, const char *typed) {
-  bool file = option->kind == CLI_SECRET || strcmp(option->name, "ca-file") == 0;
+  bool file = option->kind == CLI_SECRET || option->kind == CLI_JSON || strcmp(option->name, "ca-file") == 0;
   return file ? eco_buf_puts(out, ":files\n") : put_words(out, option->words, typed, option->help);
 }
 

@@ -41,7 +41,7 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     s = item.funcargs.get("stack") if hasattr(item, "funcargs") else None
-    if report.when == "call" and report.failed and s is not None:
+    if report.when == "call" and report.failed and isinstance(s, Stack):
         for name in SERVICES:
             try:
                 # What is no JSON was not written by the logger: an assertion, a sanitizer, the loader.

@@ -147,7 +147,7 @@ def test_the_new_gateway_serves_from_the_old_ones_snapshot_and_sends_its_spool(w
 
     def still():
         first = counted()
-        time.sleep(1)
+        time.sleep(1)  # absence: further usage
         return counted() == first and first
     before = wait(still, "usage of earlier calls")
     saved = stack.state / "gateway/snapshot"

@@ -249,7 +249,7 @@ class Cluster:
                 if self.kubelet_on:
                     with self.lock:
                         self.step()
-            time.sleep(0.05)
+            time.sleep(0.05)  # act: the controllers' own pace
 
     def step(self):
         deployments = {k: o for k, o in self.objects.items() if k[0] == "deployments"}
@@ -324,7 +324,7 @@ class Cluster:
     def close(self):
         self.running = False
         self.drop_watches()
-        time.sleep(0.1)
+        time.sleep(0.1)  # act: lets the controllers' loop see that it ends
         with self.lock:
             for name in list(self.processes):
                 self.end(name)

@@ -118,7 +118,7 @@ def test_a_restart_replaces_one_region_at_a_time(kube):
     def watch():
         while not done.is_set():
             fewest[0] = min(fewest[0], kube.get(i.id).ready_replicas)
-            time.sleep(0.05)
+            time.sleep(0.05)  # act: samples, until it is told to end
     watcher = threading.Thread(target=watch)
     watcher.start()
     kube.restart(i.id)
@@ -229,7 +229,7 @@ def test_a_region_that_is_cut_off_is_not_dead(kube):
     region = kube.regions["kube-a"]
     region.cluster.before = trouble((503, {}), 20)
     region.cluster.drop_watches()
-    time.sleep(18)
+    time.sleep(18)  # absence: a region's silence, longer than a watch may idle
     assert kube.get(i.id).ready_replicas == 2  # nothing is concluded from silence
     assert len(kube.route(i.id).replicas) == 2
     region.cluster.before = None
@@ -272,7 +272,7 @@ def test_an_expired_token_is_renewed(kube):
     region = kube.regions["kube-a"]
     region.cluster.token = "second"
     region.cluster.drop_watches()
-    time.sleep(2)
+    time.sleep(2)  # act: the old token is refused meanwhile
     with open(region.token_file, "w", encoding="utf-8") as f:
         f.write("second")
     new = kube.launch()
@@ -290,7 +290,7 @@ def test_a_killed_scheduler_finds_everything_again(kube):
     kube.service.kill()
     kube.start()
     kube.until(i.id, RUNNING, ready=2)
-    time.sleep(2)
+    time.sleep(2)  # absence: writes
     assert pods_of(kube) == before
     for c, n in zip(kube.clusters(), requests):
         assert not [r for r in c.requests[n:] if r[0] != "GET"]  # what is in order is not written again
@@ -336,7 +336,7 @@ def test_yesterdays_database_kills_nobody(kube):
     assert len(saved) == 14
     kube.stack.sql(f"UPDATE scheduler.replicas SET gone = true WHERE instance_id IN ({ids})")
     kube.start()
-    time.sleep(5)
+    time.sleep(5)  # absence: deletions
     assert pods_of(kube) == before
     assert "confirm" in kube.stack.sql("SELECT trouble FROM scheduler.regions WHERE name = 'kube-a'")[0][0]
     kube.stack.sql(f"UPDATE scheduler.replicas SET gone = false WHERE instance_id IN ({ids})")

@@ -1,7 +1,8 @@
 """The network namespace of a cluster: alive as long as its holder, reachable through `enter`."""
 import os
 import subprocess
-import time
+
+from polling import poll
 
 from . import layout
 from .process import Process
@@ -32,13 +33,7 @@ def create(holding):
         return
     process.start(["unshare", "--net", "--", *holding])
     own = os.readlink("/proc/self/ns/net")
-    deadline = time.monotonic() + 5
-    while True:
-        pid = process.pid()
-        if pid is None or time.monotonic() > deadline:
-            raise SystemExit(f"no network namespace can be made here (root is needed): {process.tail(2)}")
-        if os.readlink(f"/proc/{pid}/ns/net") != own:
-            break
-        time.sleep(0.01)
+    if not poll(lambda: os.readlink(f"/proc/{process.pid()}/ns/net") != own, 5, 0.01, (OSError,))[0]:
+        raise SystemExit(f"no network namespace can be made here (root is needed): {process.tail(2)}")
     lines = ["link set lo up"] + [f"route add local {one} dev lo" for one in layout.LOCAL_RANGES]
     subprocess.run([*enter(), "ip", "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True)

@@ -1,8 +1,9 @@
 """Replicas as the product makes them, for tests: a Deployment of one pod that Pod Security's `restricted` lets pass."""
 import contextlib
-import time
 import urllib.error
 import urllib.request
+
+from polling import poll
 
 from . import api, layout
 
@@ -13,13 +14,9 @@ SECURE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, 
 
 def until(what, wanted, patience_s=PATIENCE_S):
     """What `wanted` returns as soon as that is true."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        found = wanted()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"{what}: not within {patience_s:.0f} s"
-        time.sleep(0.05)
+    came, found = poll(wanted, patience_s, 0.05)
+    assert came, f"{what}: not within {patience_s:.0f} s"
+    return found
 
 
 def http_get(address, port, path, timeout=2):

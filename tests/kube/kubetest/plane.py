@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import subprocess
-import time
+
+from polling import poll
 
 from . import api, layout, namespace
 from .process import Process
@@ -172,19 +173,13 @@ class Plane:
                                            self.region.path("pki", "admin.key"))
 
     def wait_ready(self):
-        deadline = time.monotonic() + READY_S
-        while True:
+        def ready():
             for part in ("etcd", "apiserver"):
                 if not self.alive(part):
                     raise SystemExit(f"{self.region.name}: {part} ended: {self.process(part).tail(3)}")
-            try:
-                if self.admin().get("/readyz", raw=True) == b"ok":
-                    return
-            except (OSError, api.Error):
-                pass
-            if time.monotonic() > deadline:
-                raise SystemExit(f"{self.region.name}: the API server is not ready after {READY_S:.0f} s: {self.process('apiserver').tail(3)}")
-            time.sleep(0.1)
+            return self.admin().get("/readyz", raw=True) == b"ok"
+        if not poll(ready, READY_S, 0.1, (OSError, api.Error))[0]:
+            raise SystemExit(f"{self.region.name}: the API server is not ready after {READY_S:.0f} s: {self.process('apiserver').tail(3)}")
 
     def seed(self):
         """Namespaces, the scheduler's service account and its rights; then its token, and kubeconfigs made of it."""
@@ -207,15 +202,15 @@ class Plane:
 
     def wait_nodes(self):
         wanted = {node["name"] for node in self.nodes()}
-        deadline = time.monotonic() + READY_S
         ready = set()
-        while time.monotonic() < deadline:
+
+        def all_ready():
+            nonlocal ready
             ready = {node["metadata"]["name"] for node in self.admin().get("/api/v1/nodes")["items"]
                      if any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
                      and not any("node.kubernetes.io" in taint["key"] for taint in node["spec"].get("taints", []))}
-            if wanted <= ready:
-                return
             if not self.alive("podrunner"):
                 raise SystemExit(f"{self.region.name}: podrunner ended: {self.process('podrunner').tail(3)}")
-            time.sleep(0.1)
-        raise SystemExit(f"{self.region.name}: nodes are not Ready: {', '.join(sorted(wanted - ready))}")
+            return wanted <= ready
+        if not poll(all_ready, READY_S, 0.1)[0]:
+            raise SystemExit(f"{self.region.name}: nodes are not Ready: {', '.join(sorted(wanted - ready))}")

@@ -3,7 +3,8 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
+
+from polling import poll
 
 
 def _start_time(pid):
@@ -66,13 +67,10 @@ class Process:
             return False
         self.send(signal.SIGCONT)
         self.send(how)
-        deadline = time.monotonic() + patience_s
-        while self._alive() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        poll(lambda: not self._alive(), patience_s, 0.02)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
-        while self._alive() and time.monotonic() < deadline + 5:
-            time.sleep(0.02)
+        poll(lambda: not self._alive(), 5, 0.02)
         with contextlib.suppress(OSError):
             os.unlink(self.pid_file)
         return True
