@@ -74,7 +74,8 @@ def test_without_the_bus_management_says_503_and_comes_back_by_itself(stack, own
         owner.get("/v1/models")  # the data plane needs nobody
     finally:
         start(local, "nats")
-    eventually(lambda: owner.call("GET", "/models").status_code == 200, 30, what="management after the bus is back")
+    for path in ("/models", "/billing/balance", "/inference-instances"):  # each service comes back in its own time
+        eventually(lambda p=path: owner.call("GET", p).status_code == 200, 30, what=f"{path} after the bus is back")
 
 
 def test_a_launch_repeated_after_a_restart_is_the_same_launch(stack, owner):
