@@ -1,7 +1,7 @@
 """What schemathesis cannot know from the document: values that exist, and what must outlive the run. Read by schemathesis itself.
 
 SURFACE_WORLD names a JSON file: {"keys": the role's keys, used in turn, so that none meets its rate limit,
-"keep_keys", "keep_instances": ids that no call may end, "model", "custom": what can be called, "ended": a stopped instance, "account", "model_id"}.
+"keep", "keep_instances": keys, members and instances that no call may end, "model", "custom": what can be called, "ended": a stopped instance, "account", "model_id"}.
 """
 import itertools
 import json
@@ -75,8 +75,8 @@ def spare(case):
     """Calls that would take the ground from under the run are turned away from it."""
     parameters = case.path_parameters or {}
     given = str(parameters.get("id", ""))
-    if case.method == "DELETE" and given in WORLD["keep_keys"]:
-        parameters["id"] = "key_none"
+    if case.method == "DELETE" and given in WORLD["keep"]:
+        parameters["id"] = f"{given[:3]}_none"
     ends = case.path.endswith(ENDS) or (case.method == "DELETE" and case.path == "/inference-instances/{id}")
     if ends and given in WORLD["keep_instances"]:
         parameters["id"] = 999999

@@ -65,7 +65,8 @@ def world(stack, routes, operator):
     wait(lambda: last.get("/regions").status_code == 200, "the last operator's key")
     return {
         "callers": {"owner": [owner.key], "operator": operators, "inference": [inference["key"]]},
-        "keep_keys": [k["id"] for k in owner.ok("GET", "/api-keys", params={"limit": 100})["data"]],
+        # a key ends with its member, too: an owner may be removed as soon as an invitation made another one
+        "keep": [row["id"] for path in ("/api-keys", "/members") for row in owner.ok("GET", path, params={"limit": 100})["data"]],
         "keep_instances": [str(chat["id"]), str(custom["id"])], "model": chat["model"], "custom": custom["id"],
         "ended": ended["id"], "account": owner.account_id, "model_id": owner.model("quoted")["id"],
         "errors": {e["code"]: [e["status"], e["type"]] for e in routes["errors"]},
