@@ -120,8 +120,8 @@ static const cli_option WAIT[] = {
     {.name = "for",
      .kind = CLI_TEXT,
      .value = "STATUS",
-     .help = "running (default) or stopped",
-     .words = "running,stopped"},
+     .help = "running (default), ready (every replica) or stopped",
+     .words = "running,ready,stopped"},
     CLI_OPTION_END,
 };
 static const cli_option EVENTS[] = {
@@ -362,7 +362,7 @@ const cli_command cli_commands[] = {
      .route = "/inference-instances/{id}",
      .view = &cli_view_instances},
     {.path = "wait",
-     .summary = "Stay until an instance runs, or has stopped",
+     .summary = "Stay until an instance runs, has every replica ready, or has stopped",
      .positionals = INSTANCE,
      .options = WAIT,
      .run = cli_run_wait,

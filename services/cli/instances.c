@@ -54,7 +54,7 @@ static int wait_and_print(cli_app *app, const char *id, cli_wait_for what) {
   int code = cli_wait_instance(app, id, what, &last);
   if (last.root != NULL) {
     print_instance(app, &last, &cli_view_instances);
-    if (code == CLI_EXIT_OK && what == CLI_WAIT_RUNNING) {
+    if (code == CLI_EXIT_OK && what != CLI_WAIT_STOPPED) {
       tell_call(app, last.root);
     }
   }
@@ -138,15 +138,15 @@ int cli_run_show(cli_app *app) {
 }
 
 int cli_run_wait(cli_app *app) {
-  const char *state = cli_args_text(&app->args, "for");
-  bool stopped = state != NULL && strcmp(state, "stopped") == 0;
-  if (state != NULL && !stopped && strcmp(state, "running") != 0) {
-    return cli_usage_error(app, eco_error(ECO_INVALID_REQUEST, "--for takes running or stopped"));
+  const char *word = cli_args_text(&app->args, "for");
+  cli_wait_for what = CLI_WAIT_RUNNING;
+  if (word != NULL && !cli_wait_parse(word, &what)) {
+    return cli_usage_error(app, eco_error(ECO_INVALID_REQUEST, "--for takes running, ready or stopped"));
   }
   int code = check_wait_timeout(app);
   const char *id =
       code == CLI_EXIT_OK ? cli_resolve(app, CLI_REF_INSTANCE, cli_args_positional(&app->args, "id"), &code) : NULL;
-  return id != NULL ? wait_and_print(app, id, stopped ? CLI_WAIT_STOPPED : CLI_WAIT_RUNNING) : code;
+  return id != NULL ? wait_and_print(app, id, what) : code;
 }
 
 // The POST of a stop or restart; *reply is filled when it returns CLI_EXIT_OK.

@@ -18,16 +18,35 @@ enum {
   FRAME_MAX = 64 * 1024,
 };
 
-int cli_wait_judge(cli_wait_for what, const char *status) {
-  bool stopped = strcmp(status, "stopped") == 0;
-  bool failed = strcmp(status, "failed") == 0;
+static const char *const WORDS[] = {
+    [CLI_WAIT_RUNNING] = "running",
+    [CLI_WAIT_READY] = "ready",
+    [CLI_WAIT_STOPPED] = "stopped",
+};
+
+const char *cli_wait_word(cli_wait_for what) {
+  return WORDS[what];
+}
+
+bool cli_wait_parse(const char *word, cli_wait_for *out) {
+  for (size_t i = 0; i < sizeof(WORDS) / sizeof(WORDS[0]); i++) {
+    if (strcmp(word, WORDS[i]) == 0) {
+      *out = (cli_wait_for)i;
+      return true;
+    }
+  }
+  return false;
+}
+
+int cli_wait_judge(cli_wait_for what, const char *status, bool all_ready) {
+  bool ended = strcmp(status, "stopped") == 0 || strcmp(status, "failed") == 0;
   if (what == CLI_WAIT_STOPPED) {
-    return stopped || failed ? 1 : 0;
+    return ended ? 1 : 0;
   }
   if (strcmp(status, "running") == 0) {
-    return 1;
+    return what == CLI_WAIT_RUNNING || all_ready ? 1 : 0;
   }
-  return stopped || failed || strcmp(status, "stopping") == 0 ? -1 : 0;
+  return ended || strcmp(status, "stopping") == 0 ? -1 : 0;
 }
 
 static const char *text_of(eco_arena *arena, yyjson_val *object, const char *name) {
@@ -147,62 +166,85 @@ static int64_t timeout_ms_of(cli_app *app) {
   return text != NULL && cli_span_parse(text, &seconds) ? seconds * 1000 : INT64_MAX;
 }
 
+// One wait under way.
+typedef struct waiting {
+  cli_app *app;
+  const char *id;
+  cli_wait_for what;
+  display display;
+  int64_t begun_ms;
+  int64_t reached_ms;  // when the gateway answered last
+} waiting;
+
+static int judge(const waiting *w, yyjson_val *instance) {
+  int64_t ready = yyjson_get_sint(yyjson_obj_get(instance, "ready_replicas"));
+  bool all = ready > 0 && ready >= yyjson_get_sint(yyjson_obj_get(instance, "total_replicas"));
+  return cli_wait_judge(w->what, text_of(w->app->arena, instance, "status"), all);
+}
+
+// Asks once, shows what came. The verdict as of cli_wait_judge, also -1 when there is no more hope of an answer; *code
+// then says what to exit with. *reply is the caller's to free.
+static int look(waiting *w, const char *path, cli_reply *reply, int *code) {
+  eco_status st = eco_success();
+  *code = cli_api_try(w->app, "GET", path, NULL, reply, &st);
+  int64_t now_ms = eco_boottime_ms();
+  if (*code == CLI_EXIT_OK) {
+    w->reached_ms = now_ms;
+    int64_t elapsed_s = (now_ms - w->begun_ms) / 1000;
+    if (w->display.live) {
+      show_live(w->app, &w->display, reply->root, elapsed_s);
+    } else {
+      show_line(w->app, &w->display, reply->root, elapsed_s);
+    }
+    int verdict = judge(w, reply->root);
+    *code = verdict != 0 ? tell_outcome(w->app, reply->root, w->id, verdict) : CLI_EXIT_OK;
+    return verdict;
+  }
+  bool passing = *code == CLI_EXIT_UNREACHABLE || (*code == CLI_EXIT_API && reply->answer.status >= 429);
+  if (*code == CLI_EXIT_INTERRUPTED || (passing && now_ms - w->reached_ms <= UNREACHABLE_MAX_MS)) {
+    return 0;
+  }
+  *code =
+      *code == CLI_EXIT_UNREACHABLE ? cli_api_tell_transport(w->app, st) : cli_api_tell_error(w->app, &reply->answer);
+  return -1;
+}
+
+static const char *again(const waiting *w) {
+  return w->what == CLI_WAIT_RUNNING ? w->id : eco_sprintf(w->app->arena, "%s --for %s", w->id, cli_wait_word(w->what));
+}
+
+static int tell_timeout(const waiting *w) {
+  fprintf(stderr, "ecolink: instance %s is not %s after %s; go on waiting with `ecolink wait %s`\n", w->id,
+          cli_wait_word(w->what), cli_format_span(w->app->arena, (eco_boottime_ms() - w->begun_ms) / 1000), again(w));
+  return CLI_EXIT_WAIT;
+}
+
 int cli_wait_instance(cli_app *app, const char *id, cli_wait_for what, cli_reply *reply_out) {
   const char *path = eco_sprintf(app->arena, "/inference-instances/%s", id);
-  display d = {.live = cli_term_is_tty(STDERR_FILENO) && cli_term_width(STDERR_FILENO) > 20};
-  int64_t begun_ms = eco_boottime_ms();
-  int64_t reached_ms = begun_ms;
+  int64_t now_ms = eco_boottime_ms();
+  waiting w = {.app = app, .id = id, .what = what, .begun_ms = now_ms, .reached_ms = now_ms};
+  w.display.live = cli_term_is_tty(STDERR_FILENO) && cli_term_width(STDERR_FILENO) > 20;
   int64_t timeout_ms = timeout_ms_of(app);
-  for (;;) {
-    cli_reply reply = {0};
-    eco_status st = eco_success();
-    int code = cli_api_try(app, "GET", path, NULL, &reply, &st);
-    int64_t now_ms = eco_boottime_ms();
-    int64_t elapsed_s = (now_ms - begun_ms) / 1000;
-    bool passing = code == CLI_EXIT_UNREACHABLE || (code == CLI_EXIT_API && reply.answer.status >= 429);
-    int verdict = 0;
-    if (code == CLI_EXIT_OK) {
-      reached_ms = now_ms;
-      if (d.live) {
-        show_live(app, &d, reply.root, elapsed_s);
-      } else {
-        show_line(app, &d, reply.root, elapsed_s);
-      }
-      verdict = cli_wait_judge(what, text_of(app->arena, reply.root, "status"));
-      code = verdict != 0 ? tell_outcome(app, reply.root, id, verdict) : CLI_EXIT_OK;
-      if (verdict != 0 && reply_out != NULL) {
-        *reply_out = reply;
-        return code;
-      }
-    } else if (code == CLI_EXIT_INTERRUPTED) {
-      verdict = -1;
-    } else if (!passing || now_ms - reached_ms > UNREACHABLE_MAX_MS) {
-      verdict = -1;
-      code = code == CLI_EXIT_UNREACHABLE ? cli_api_tell_transport(app, st) : cli_api_tell_error(app, &reply.answer);
-    }
+  cli_reply reply = {0};
+  int code = CLI_EXIT_OK;
+  int verdict = look(&w, path, &reply, &code);
+  while (verdict == 0 && eco_boottime_ms() - w.begun_ms < timeout_ms && !cli_interrupted) {
     cli_reply_free(&reply);
-    if (verdict == 0 && now_ms - begun_ms >= timeout_ms) {
-      fprintf(stderr, "ecolink: instance %s is not %s after %s; go on waiting with `ecolink wait %s%s`\n", id,
-              what == CLI_WAIT_RUNNING ? "running" : "stopped", cli_format_span(app->arena, elapsed_s), id,
-              what == CLI_WAIT_RUNNING ? "" : " --for stopped");
-      verdict = -1;
-      code = CLI_EXIT_WAIT;
-    }
-    if (verdict != 0) {
-      if (reply_out != NULL) {
-        *reply_out = (cli_reply){.doc = NULL};
-      }
-      return code;
-    }
-    if (!cli_interrupted) {
-      sleep_ms(POLL_MS);
-    }
-    if (cli_interrupted) {
-      fprintf(stderr, "\necolink: no longer waiting; the instance goes on. Look again with `ecolink wait %s`\n", id);
-      if (reply_out != NULL) {
-        *reply_out = (cli_reply){.doc = NULL};
-      }
-      return CLI_EXIT_INTERRUPTED;
-    }
+    reply = (cli_reply){0};
+    sleep_ms(POLL_MS);
+    verdict = cli_interrupted ? 0 : look(&w, path, &reply, &code);
   }
+  bool answered = verdict != 0 && reply.root != NULL && (code == CLI_EXIT_OK || code == CLI_EXIT_WAIT);
+  if (reply_out != NULL) {
+    *reply_out = answered ? reply : (cli_reply){.doc = NULL};
+  }
+  if (reply_out == NULL || !answered) {
+    cli_reply_free(&reply);
+  }
+  if (verdict == 0 && cli_interrupted) {
+    fprintf(stderr, "\necolink: no longer waiting; the instance goes on. Look again with `ecolink wait %s`\n",
+            again(&w));
+    return CLI_EXIT_INTERRUPTED;
+  }
+  return verdict == 0 ? tell_timeout(&w) : code;
 }

@@ -4,10 +4,19 @@
 
 #include "api.h"
 
-typedef enum cli_wait_for { CLI_WAIT_RUNNING, CLI_WAIT_STOPPED } cli_wait_for;
+typedef enum cli_wait_for {
+  CLI_WAIT_RUNNING,  // it answers: one replica is enough
+  CLI_WAIT_READY,    // every replica is ready
+  CLI_WAIT_STOPPED,
+} cli_wait_for;
 
-// Whether the wait is over in this state: 1 it happened, -1 it cannot happen any more, 0 go on. Pure.
-int cli_wait_judge(cli_wait_for what, const char *status);
+// The word for it, as `--for` takes it; and back: false when there is no such word.
+const char *cli_wait_word(cli_wait_for what);
+bool cli_wait_parse(const char *word, cli_wait_for *out);
+
+// Whether the wait is over in this state: 1 it happened, -1 it cannot happen any more, 0 go on. Pure. `all_ready`: each
+// replica of the instance is ready.
+int cli_wait_judge(cli_wait_for what, const char *status, bool all_ready);
 
 // Polls until it happens (CLI_EXIT_OK), cannot (CLI_EXIT_WAIT), or --wait-timeout is over (CLI_EXIT_WAIT). *reply_out,
 // when not NULL and CLI_EXIT_OK or CLI_EXIT_WAIT, is the last answer; freed by the caller (it may be empty).

@@ -124,6 +124,7 @@ def test_the_whole_life_of_an_instance(cli):
     assert "provisioning" in done.stderr and "running" in done.stderr
     model = re.search(r"my-llama:\d+", done.stdout).group()
     number = int(model.split(":")[1])
+    assert "2/2" in cli.out("wait", model, "--for", "ready", "--wait-timeout", "60s")
     assert model in cli.out("ps")
     assert cli.json("show", model)["id"] == cli.json("show", number)["id"] == number
     assert "simulator" in cli.out("chat", model, "Hello", "there")
@@ -180,6 +181,7 @@ def test_waiting_for_what_cannot_happen_is_exit_5(cli):
     cli.run("stop", number)
     ended = cli.run("wait", number, code=5)
     assert "user_requested" in ended.stderr and f"ecolink logs {number}" in ended.stderr
+    assert cli.run("wait", number, "--for", "ready", code=5).stderr
     cli.run("wait", number, "--for", "stopped", "--wait-timeout", "60s")
 
 

@@ -186,13 +186,28 @@ static void test_waiting_ends_where_nothing_better_can_come(void **state) {
   const struct {
     const char *status;
     int running;
+    int ready;  // with some replicas; with all of them it is as `running`
     int stopped;
-  } cases[] = {{"pending", 0, 0},  {"provisioning", 0, 0}, {"running", 1, 0}, {"stopping", -1, 0},
-               {"stopped", -1, 1}, {"failed", -1, 1},      {"", 0, 0}};
+  } cases[] = {{"pending", 0, 0, 0},   {"provisioning", 0, 0, 0}, {"running", 1, 0, 0}, {"stopping", -1, -1, 0},
+               {"stopped", -1, -1, 1}, {"failed", -1, -1, 1},     {"", 0, 0, 0}};
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-    assert_int_equal(cli_wait_judge(CLI_WAIT_RUNNING, cases[i].status), cases[i].running);
-    assert_int_equal(cli_wait_judge(CLI_WAIT_STOPPED, cases[i].status), cases[i].stopped);
+    for (int all = 0; all <= 1; all++) {
+      assert_int_equal(cli_wait_judge(CLI_WAIT_RUNNING, cases[i].status, all), cases[i].running);
+      assert_int_equal(cli_wait_judge(CLI_WAIT_STOPPED, cases[i].status, all), cases[i].stopped);
+      assert_int_equal(cli_wait_judge(CLI_WAIT_READY, cases[i].status, all), all ? cases[i].running : cases[i].ready);
+    }
   }
+}
+
+static void test_what_can_be_waited_for_has_a_word(void **state) {
+  (void)state;
+  cli_wait_for what = CLI_WAIT_STOPPED;
+  for (int i = CLI_WAIT_RUNNING; i <= CLI_WAIT_STOPPED; i++) {
+    assert_true(cli_wait_parse(cli_wait_word((cli_wait_for)i), &what));
+    assert_int_equal(what, i);
+  }
+  assert_false(cli_wait_parse("Ready", &what));
+  assert_false(cli_wait_parse("", &what));
 }
 
 static void test_the_progress_shows_state_time_and_each_region(void **state) {
@@ -226,6 +241,7 @@ int main(void) {
       WITH_APP(test_a_stored_key_goes_only_to_its_own_url),
       WITH_APP(test_exit_codes_follow_the_http_status),
       WITH_APP(test_waiting_ends_where_nothing_better_can_come),
+      WITH_APP(test_what_can_be_waited_for_has_a_word),
       WITH_APP(test_the_progress_shows_state_time_and_each_region),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
