@@ -105,6 +105,12 @@ eco_status kit_bus_open(eco_service *svc) {
   return s == NATS_OK ? eco_success() : kit_nats_error(s, "jetstream");
 }
 
+void kit_bus_give_up_absent(eco_service *svc) {
+  if (svc->nc != NULL && !eco_bus_connected(svc)) {
+    natsConnection_Close(svc->nc);  // requests under way end with NATS_CONNECTION_CLOSED
+  }
+}
+
 void kit_bus_close(eco_service *svc) {
   for (int i = 0; i < KIT_KV_BUCKETS_MAX; i++) {
     kvStore_Destroy(svc->kv[i].kv);

@@ -91,6 +91,8 @@ struct eco_service {
 
 // ---- bus.c ----
 ECO_CHECKED eco_status kit_bus_open(eco_service *svc);
+// While stopping: a bus that is away is given up, so that whoever waits for an answer from it is told at once.
+void kit_bus_give_up_absent(eco_service *svc);
 void kit_bus_close(eco_service *svc);
 eco_status kit_nats_error(natsStatus s, const char *what);
 // Creates the event stream when it is not there.

@@ -249,6 +249,7 @@ static void stop_parts(eco_service *svc) {
   atomic_store(&svc->stopping, true);
   pthread_cond_broadcast(&svc->stop_cond);
   pthread_mutex_unlock(&svc->stop_lock);
+  kit_bus_give_up_absent(svc);
   kit_timers_stop(svc);
   kit_consumers_stop(svc);
   kit_relay_stop(svc);

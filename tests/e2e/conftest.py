@@ -1,6 +1,7 @@
 """End-to-end tests: a private stack per run, used through HTTP as users use it.
 
     stack      the running stack (eco/stack.py): kill and start parts, move the business clock, make accounts
+    operator   a named operator's client
     tenant     a fresh account with $1000 and its owner's client; its instances are stopped after the test
     chat       one running OpenAI-compatible instance on two regions, shared by tests that only call it
 
@@ -15,8 +16,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from eco.client import refused_ids  # noqa: E402
+from eco.client import Client, refused_ids  # noqa: E402
 from eco.stack import SERVICES, Stack  # noqa: E402
+from eco.waiting import wait  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +87,14 @@ def tenants(stack):
 @pytest.fixture
 def tenant(tenants):
     return tenants()
+
+
+@pytest.fixture(scope="session")
+def operator(stack):
+    """A named operator's client. One for all files of a run: the bootstrap key makes two of them and no more."""
+    client = Client(stack.url, stack.admin.ok("POST", "/admin/operators", 201, json={"name": "tests"})["key"])
+    wait(lambda: client.get("/admin/operators").status_code == 200, "the operator's key")
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -109,17 +109,12 @@ def test_the_price_is_fixed_at_launch_for_the_instances_life(stack, tenant):
     assert tenant.launch(model, gpu_type="priced")["hourly_rate"] == "3.00"
 
 
-def test_a_correction_needs_another_operator(stack, tenant):
+def test_a_correction_needs_another_operator(stack, operator, tenant):
     """[D] 6: `admin_correction` (+-); corrections (approved by another operator)"""
-    from eco.client import Client
-    name = "op-" + tenant.account_id[-8:]
-    made = stack.admin.ok("POST", "/admin/operators", 201, json={"name": name})
-    other = Client(stack.url, made["key"])
-    wait(lambda: other.get("/admin/accounts").status_code == 200, "the operator's key", 5)
     correction = stack.admin.ok("POST", f"/admin/accounts/{tenant.account_id}/corrections", 201, json={"amount": "-10.50", "reason": "wrong top-up"})
     assert stack.admin.post(f"/admin/corrections/{correction['id']}/approve").status_code in (403, 409)
     assert tenant.balance()["available"] == "1000.00"
-    other.ok("POST", f"/admin/corrections/{correction['id']}/approve")
+    operator.ok("POST", f"/admin/corrections/{correction['id']}/approve")
     assert tenant.balance()["available"] == "989.50"
     assert check_ledger(tenant)[-1]["type"] == "admin_correction"
 

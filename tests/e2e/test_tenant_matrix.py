@@ -90,12 +90,9 @@ class Account:
 
 
 class World:
-    def __init__(self, stack):
-        self.stack = stack
+    def __init__(self, stack, operator):
+        self.stack, self.operator = stack, operator
         self.nobody = Client(stack.url, None)
-        made = stack.admin.ok("POST", "/admin/operators", 201, json={"name": unique("op")})
-        self.operator = Client(stack.url, made["key"])
-        wait(lambda: self.operator.get("/admin/operators").status_code == 200, "the operator's key")
         self.a, self.b = Account(stack), Account(stack)
         for x in (self.a, self.b):
             x.settle()
@@ -117,8 +114,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(stack):
-    return World(stack)
+def world(stack, operator):
+    return World(stack, operator)
 
 
 # ---- a request that is right, made of the account's own things ----

@@ -18,8 +18,8 @@ def inside(stack):
 
 
 @pytest.fixture(scope="module")
-def world(stack):
-    return World(stack)
+def world(stack, operator):
+    return World(stack, operator)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,11 @@
 //   Get(KeyValue) -> KeyValue   reads
 //   Secret(KeyValue) -> ApiKey  writes; the answer holds a secret
 //   Relay(KeyValue) -> KeyValue no transaction: calls Put by RPC
+// Without a bus a timer calls nevertheless, and waits: that is where a service may be when it is told to stop.
 #include <stdlib.h>
 #include <string.h>
 
+#include "ecolink/bus.h"
 #include "ecolink/log.h"
 #include "ecolink/service.h"
 #include "ecolink/v1/registry.pb-c.h"
@@ -75,6 +77,15 @@ static eco_status rpc_relay(eco_ctx *ctx, const void *request, void *reply) {
   return eco_success();
 }
 
+static eco_status call_without_a_bus(eco_ctx *ctx) {
+  Ecolink__V1__KeyValue item = ECOLINK__V1__KEY_VALUE__INIT;
+  Ecolink__V1__KeyValue *answer = NULL;
+  if (eco_bus_connected(ctx->service)) {
+    return eco_success();
+  }
+  return eco_rpc_call(ctx, "probe.Get", &item.base, &ecolink__v1__key_value__descriptor, 30000, &answer);
+}
+
 static eco_status on_item(eco_ctx *ctx, const char *verb, const char *entity_id, const void *state) {
   (void)verb;
   const Ecolink__V1__KeyValue *item = state;
@@ -135,7 +146,8 @@ static const eco_consumer_def CONSUMERS[] = {
 };
 static const eco_snapshot_def SNAPSHOTS[] = {{"item", snapshot_items}, {.entity = NULL}};
 static const eco_kv_def BUCKETS[] = {{"probe", bucket_items}, {.bucket = NULL}};
-static const char *const CALLS[] = {"probe.Put", NULL};
+static const eco_timer_def TIMERS[] = {{"call-without-a-bus", 20, NULL, call_without_a_bus}, {.name = NULL}};
+static const char *const CALLS[] = {"probe.Put", "probe.Get", NULL};
 
 static const eco_service_def DEF = {
     .name = "probe",
@@ -145,6 +157,7 @@ static const eco_service_def DEF = {
     .consumers = CONSUMERS,
     .snapshots = SNAPSHOTS,
     .kv = BUCKETS,
+    .timers = TIMERS,
     .calls = CALLS,
 };
 
