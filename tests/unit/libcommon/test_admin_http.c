@@ -1,5 +1,6 @@
 // The admin endpoint over real sockets.
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,6 +55,10 @@ static ssize_t receive(int fd) {
   size_t len = 0;
   for (;;) {
     ssize_t n = recv(fd, answer + len, sizeof(answer) - 1 - len, 0);
+    if (n < 0 && errno == EINTR) {
+      continue;  // libuv's io_uring interrupts the thread that made the loop, and a socket with a timeout is not
+                 // restarted
+    }
     if (n <= 0) {
       answer[len] = '\0';
       (void)close(fd);
