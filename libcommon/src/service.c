@@ -19,6 +19,8 @@
 #include "ecolink/metrics.h"
 #include "kit.h"
 
+enum { NATS_END_WAIT_MS = 1000 };  // it takes a millisecond or two
+
 // One process runs one service; settings are read into static storage before threads exist.
 static kit_settings settings;
 
@@ -258,7 +260,8 @@ static void stop_parts(eco_service *svc) {
   kit_rpc_async_stop(svc);
   kit_bus_close(svc);
   eco_db_close(svc->db);
-  nats_Close();
+  // The library frees what was destroyed in a thread of its own; the process ends when that is done.
+  (void)nats_CloseAndWait(NATS_END_WAIT_MS);
 }
 
 static int wait_for_signal(const sigset_t *set) {
