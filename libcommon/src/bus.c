@@ -8,7 +8,7 @@
 #include "ecolink/log.h"
 #include "kit.h"
 
-enum { BUS_REQUEST_WAIT_MS = 5000, BUS_RECONNECT_WAIT_MS = 250, BUS_PING_INTERVAL_MS = 10000 };
+enum { BUS_REQUEST_WAIT_MS = 5000, BUS_RECONNECT_WAIT_MS = 250, BUS_PING_INTERVAL_MS = 10000, BUS_FLUSH_MS = 1000 };
 
 eco_status kit_nats_error(natsStatus s, const char *what) {
   return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "bus: %s: %s", what, natsStatus_GetText(s));
@@ -119,13 +119,23 @@ void kit_bus_close(eco_service *svc) {
   jsCtx_Destroy(svc->js);
   if (svc->nc != NULL) {
     if (eco_bus_connected(svc)) {
-      natsConnection_FlushTimeout(svc->nc, 1000);
+      natsConnection_FlushTimeout(svc->nc, BUS_FLUSH_MS);
     }
     natsConnection_Close(svc->nc);
   }
   natsConnection_Destroy(svc->nc);
   svc->js = NULL;
   svc->nc = NULL;
+}
+
+// libnats before 3.6 does not hold the subscription to which it hands a message (its issue 637), so that one must not
+// be freed meanwhile. The answer to a flush comes behind everything that the server had sent before.
+void kit_bus_unsubscribe(eco_service *svc, natsSubscription *sub) {
+  if (sub != NULL && eco_bus_connected(svc)) {
+    natsSubscription_Unsubscribe(sub);
+    natsConnection_FlushTimeout(svc->nc, BUS_FLUSH_MS);
+  }
+  natsSubscription_Destroy(sub);
 }
 
 bool eco_bus_connected(const eco_service *svc) {

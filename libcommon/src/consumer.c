@@ -83,7 +83,7 @@ static eco_status subscribe(kit_consumer *c) {
 }
 
 static void unsubscribe(kit_consumer *c) {
-  natsSubscription_Destroy(c->sub);
+  kit_bus_unsubscribe(c->svc, c->sub);
   c->sub = NULL;
 }
 

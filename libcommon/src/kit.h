@@ -94,6 +94,8 @@ ECO_CHECKED eco_status kit_bus_open(eco_service *svc);
 // While stopping: a bus that is away is given up, so that whoever waits for an answer from it is told at once.
 void kit_bus_give_up_absent(eco_service *svc);
 void kit_bus_close(eco_service *svc);
+// Ends interest in the subject, waits (a second at most) until nothing is on its way to the subscription, frees it.
+void kit_bus_unsubscribe(eco_service *svc, natsSubscription *sub);
 eco_status kit_nats_error(natsStatus s, const char *what);
 // Creates the event stream when it is not there.
 ECO_CHECKED eco_status kit_ensure_stream(eco_service *svc);

@@ -8,7 +8,7 @@ static const int64_t FEED_HEARTBEAT_NS = 5000000000;  // flow control asks for o
 natsStatus kv_feed_open(eco_service *svc, const char *bucket, kv_feed *out) {
   char stream[KIT_NAME_MAX];
   char subject[KIT_NAME_MAX];
-  *out = (kv_feed){.sub = NULL};
+  *out = (kv_feed){.svc = svc};
   snprintf(stream, sizeof stream, "KV_%s", bucket);
   out->key_offset = (size_t)snprintf(subject, sizeof subject, "$KV.%s.>", bucket) - 1;
   jsStreamInfo *info = NULL;
@@ -30,7 +30,7 @@ natsStatus kv_feed_open(eco_service *svc, const char *bucket, kv_feed *out) {
 }
 
 void kv_feed_close(kv_feed *feed) {
-  natsSubscription_Destroy(feed->sub);
+  kit_bus_unsubscribe(feed->svc, feed->sub);
   feed->sub = NULL;
 }
 

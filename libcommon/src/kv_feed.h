@@ -9,6 +9,7 @@
 #include "kit.h"
 
 typedef struct kv_feed {
+  eco_service *svc;
   natsSubscription *sub;
   size_t key_offset;  // where the key begins in a subject
   bool empty;         // the bucket holds nothing: there is no last message to wait for
