@@ -189,6 +189,7 @@ eco_status app_open_kubernetes(eco_ctx *ctx) {
 
 static atomic_bool standing_by;
 static atomic_bool seeded;
+static atomic_bool configured;  // every region was told to its driver once
 
 // The process driver's state belongs to one process at a time. Whoever comes second stands by until the first has
 // ended.
@@ -227,14 +228,19 @@ eco_status app_seed(eco_ctx *ctx) {
   return eco_success();
 }
 
+void app_configured(void) {
+  atomic_store(&configured, true);
+}
+
 bool app_ready(eco_service *svc, eco_buf *why) {
   (void)svc;
   if (atomic_load(&standing_by)) {
     eco_buf_puts(why, "standing by: another scheduler runs this machine's replicas\n");
     return false;
   }
-  if (!atomic_load(&seeded)) {
-    eco_buf_puts(why, "the seed file is not applied yet\n");
+  if (!atomic_load(&configured)) {
+    eco_buf_puts(why,
+                 atomic_load(&seeded) ? "the regions are not configured yet\n" : "the seed file is not applied yet\n");
     return false;
   }
   return true;

@@ -38,7 +38,10 @@ ECO_CHECKED eco_status app_check(void);
 ECO_CHECKED eco_status app_start(eco_service *svc);
 // Applies SEED_FILE, once; tried again by the timer until the database takes it.
 ECO_CHECKED eco_status app_seed(eco_ctx *ctx);
-// False, with the reason, until the seed is applied and the driver is ours.
+// Every region has been told to its driver once.
+void app_configured(void);
+// False, with the reason, until the seed is applied, the regions are told to their drivers and the process driver is
+// ours.
 bool app_ready(eco_service *svc, eco_buf *why);
 // Stops the reconcilers; replicas go on.
 void app_stop(eco_service *svc);

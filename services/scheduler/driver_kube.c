@@ -285,9 +285,14 @@ static size_t judge_all(kube_region *r, const key *keys, size_t n, replica_obser
 static eco_status fresh(kube_region *r) {
   int64_t now_ms = eco_boottime_ms();
   for (int k = 0; k < KUBE_OWN_KINDS; k++) {
-    if (!r->reflectors[k].synced) {
+    const kube_reflector *f = &r->reflectors[k];
+    if (!f->synced) {
       return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "region %s is not listed yet%s%.200s", r->name,
                        *r->trouble ? ": " : "", r->trouble);
+    }
+    if (f->failing_since_ms && now_ms - f->failing_since_ms > KUBE_STALE_MS) {
+      return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "a part of region %s cannot be followed any more%s%.200s",
+                       r->name, *r->trouble ? ": " : "", r->trouble);
     }
   }
   if (now_ms - r->heard_ms > KUBE_STALE_MS) {

@@ -100,8 +100,8 @@ typedef struct kube_reflector {
   pthread_t thread;
   bool running;
   // guarded by the region's lock
-  bool synced;                // the first list is complete, and the last one did not fail since
-  int64_t alive_ms;           // boot time of the last sign of life
+  bool synced;                // the first list is complete
+  int64_t failing_since_ms;   // boot time since which neither list nor watch has succeeded; 0: all is well
   bool optional_refused;      // 403 on what only capacity needs
   char rv[KUBE_RV_MAX];       // where the next watch begins
   char seen_rv[KUBE_RV_MAX];  // up to where this one has told everything

@@ -79,7 +79,7 @@ static void on_event(void *arg, kube_event type, yyjson_val *object) {
 static void on_alive(void *arg) {
   kube_reflector *f = arg;
   pthread_mutex_lock(&f->region->lock);
-  f->alive_ms = eco_boottime_ms();
+  f->failing_since_ms = 0;
   pthread_mutex_unlock(&f->region->lock);
 }
 
@@ -97,6 +97,12 @@ static const char *accept_of(kube_kind kind, bool list) {
     return NULL;
   }
   return list ? KUBE_ACCEPT_METADATA_LIST : KUBE_ACCEPT_METADATA;
+}
+
+static void note_failing(kube_reflector *f) {
+  pthread_mutex_lock(&f->region->lock);
+  f->failing_since_ms = f->failing_since_ms ? f->failing_since_ms : eco_boottime_ms();
+  pthread_mutex_unlock(&f->region->lock);
 }
 
 static void note_trouble(kube_reflector *f, const kube_problem *p, const char *doing) {
@@ -124,6 +130,7 @@ static kube_reason list_all(kube_reflector *f, const char *path) {
   char rv[KUBE_RV_MAX] = "";
   kube_reason reason = kube_list(f->region->client, path, accept_of(f->kind, true), &fns, f, rv, &problem);
   if (reason != KUBE_OK) {
+    note_failing(f);
     note_trouble(f, &problem, "list");
     return reason;
   }
@@ -134,7 +141,7 @@ static kube_reason list_all(kube_reflector *f, const char *path) {
   memcpy(f->seen_rv, rv, sizeof(f->seen_rv));
   f->synced = true;
   f->optional_refused = false;
-  f->alive_ms = eco_boottime_ms();
+  f->failing_since_ms = 0;
   r->trouble[0] = '\0';
   pthread_mutex_unlock(&r->lock);
   r->driver->host.changed(r->driver->host.arg, r->name);
@@ -165,6 +172,7 @@ static bool follow(kube_reflector *f, const char *path, int *failures) {
     return !lost;
   }
   ++*failures;
+  note_failing(f);
   if (reason == KUBE_GONE || lost || (reason == KUBE_SERVER && *failures > 1) || reason == KUBE_INVALID) {
     return false;
   }

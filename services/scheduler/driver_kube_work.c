@@ -406,10 +406,13 @@ static void perform(kube_region *r, kube_work *w) {
   task t = {.r = r, .w = w, .arena = eco_arena_new()};
   kube_replica_name(w->instance_id, w->replica_id, t.name);
   eco_status st = w->action == KUBE_DO_APPLY ? do_apply(&t) : do_remove(&t);
+  bool leads = eco_ok(may_write(&t));
   eco_arena_free(t.arena);
   pthread_mutex_lock(&r->lock);
   w->running = false;
-  if (w->again) {
+  if (!leads) {
+    unlink_work(r, w);  // the leader has its own; ours would be old when we lead again
+  } else if (w->again) {
     eco_arena_free(w->arena);
     w->arena = w->next_arena;
     w->spec = w->next_spec;

@@ -23,7 +23,7 @@ static int on_progress(void *arg, curl_off_t dl_total, curl_off_t dl, curl_off_t
   return kube_client_stopped(arg) ? 1 : 0;
 }
 
-static CURL *new_handle(kube_client *c) {
+CURL *kube_handle_new(kube_client *c) {
   CURL *easy = curl_easy_init();
   bool ok = easy && set_blob(easy, CURLOPT_CAINFO_BLOB, c->config.ca_pem) &&
             set_blob(easy, CURLOPT_SSLCERT_BLOB, c->config.cert_pem) &&
@@ -61,7 +61,7 @@ CURL *kube_handle_take(kube_client *c) {
   pthread_mutex_lock(&c->lock);
   CURL *easy = c->idle_count > 0 ? c->idle[--c->idle_count] : NULL;
   pthread_mutex_unlock(&c->lock);
-  return easy ? easy : new_handle(c);
+  return easy ? easy : kube_handle_new(c);
 }
 
 void kube_handle_give(kube_client *c, CURL *easy, bool reusable) {
@@ -276,17 +276,23 @@ static kube_reason exchange_once(kube_client *c, const kube_request *r, kube_ans
   return out->problem.reason;
 }
 
-// Waits for the rate limit's leave. False: not before the deadline, or the client was stopped.
+// Waits for the rate limit's leave. False: not before the deadline, or the client was stopped. Reads let writes go
+// first, but not for long: a region that is busy writing must still be seen to be alive.
 static bool wait_turn(kube_client *c, kube_priority priority, int64_t deadline_ms) {
+  int64_t patient_until_ms = eco_boottime_ms() + KUBE_READ_PATIENCE_MS;
   for (;;) {
     int64_t now_ms = eco_boottime_ms();
+    priority = now_ms >= patient_until_ms ? KUBE_WRITE : priority;
     pthread_mutex_lock(&c->lock);
     int64_t wait_ms = kube_bucket_take(&c->bucket, priority, now_ms);
     pthread_mutex_unlock(&c->lock);
     if (wait_ms == 0) {
       return true;
     }
-    if (now_ms + wait_ms >= deadline_ms || !kube_client_sleep(c, wait_ms)) {
+    bool hopeless = priority == KUBE_WRITE && now_ms + wait_ms >= deadline_ms;
+    int64_t pause_ms =
+        priority == KUBE_READ && patient_until_ms - now_ms < wait_ms ? patient_until_ms - now_ms : wait_ms;
+    if (hopeless || now_ms >= deadline_ms || !kube_client_sleep(c, pause_ms)) {
       return false;
     }
   }
@@ -368,7 +374,7 @@ eco_status kube_client_open(kube_config *config, const kube_client_options *opti
   c->chance |= 1;
   int rate = options->rate_per_s ? options->rate_per_s : KUBE_RATE_PER_S;
   kube_bucket_init(&c->bucket, rate, KUBE_BURST, KUBE_RESERVED_FOR_WRITES, eco_boottime_ms());
-  CURL *probe = c->user_agent && build_connect_to(c) ? new_handle(c) : NULL;
+  CURL *probe = c->user_agent && build_connect_to(c) ? kube_handle_new(c) : NULL;
   if (!probe) {
     kube_client_close(c);
     return eco_error(ECO_INVALID_REQUEST, "the certificates of the kubeconfig cannot be used");

@@ -24,7 +24,9 @@ struct kube_client {
   uint64_t chance;  // xorshift state
 };
 
-// A handle with everything set that does not depend on the request. NULL: no memory.
+// A handle with everything set that does not depend on the request; the caller's to clean up. NULL: no memory.
+CURL *kube_handle_new(kube_client *client);
+// One of those kept for requests. It still points at its last owner's callbacks: whoever takes it sets all of them.
 CURL *kube_handle_take(kube_client *client);
 void kube_handle_give(kube_client *client, CURL *easy, bool reusable);
 bool kube_client_stopped(kube_client *client);

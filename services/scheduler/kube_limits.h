@@ -26,6 +26,7 @@ enum {
   KUBE_RATE_PER_S = 50,  // of one region; the API server's own fairness comes on top
   KUBE_BURST = 100,
   KUBE_RESERVED_FOR_WRITES = 40,  // of the burst: reads leave so much to those who start and end replicas
+  KUBE_READ_PATIENCE_MS = 1000,   // and for so long at most
 
   KUBE_WATCH_IDLE_MS = 90000,  // bookmarks come every minute: a watch that says nothing for longer has stalled
   KUBE_WATCH_TIMEOUT_S = 300,  // asked of the server, plus up to as much again by chance

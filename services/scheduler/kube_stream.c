@@ -125,6 +125,7 @@ typedef struct stream {
   CURL *easy;
   eco_buf line;
   int64_t heard_ms;
+  bool begun;         // the server agreed to the watch
   kube_reason ended;  // KUBE_OK: goes on
   int retry_after_s;
 } stream;
@@ -215,8 +216,6 @@ static bool set_watch(stream *s, const char *path) {
   curl_easy_setopt(s->easy, CURLOPT_ACCEPT_ENCODING, NULL);
   curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_data);
   curl_easy_setopt(s->easy, CURLOPT_WRITEDATA, s);
-  curl_easy_setopt(s->easy, CURLOPT_HEADERFUNCTION, NULL);
-  curl_easy_setopt(s->easy, CURLOPT_HEADERDATA, NULL);  // the handle is a used one: headers would go to its last owner
   return ok;
 }
 
@@ -240,6 +239,16 @@ static kube_reason conclude(stream *s, CURLcode result, bool stalled) {
   return s->problem->reason;
 }
 
+// The first sign of life is the status line: an idle watch brings nothing else for a minute.
+static void note_begin(stream *s) {
+  long http = 0;
+  curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &http);
+  if (!s->begun && http == 200) {
+    s->begun = true;
+    s->fns->alive(s->arg);
+  }
+}
+
 static kube_reason run_watch(stream *s, CURLM *multi) {
   CURLcode result = CURLE_OK;
   bool stalled = false;
@@ -251,6 +260,7 @@ static kube_reason run_watch(stream *s, CURLM *multi) {
       result = CURLE_FAILED_INIT;
       break;
     }
+    note_begin(s);
     for (CURLMsg *msg; (msg = curl_multi_info_read(multi, &left));) {
       done = done || msg->msg == CURLMSG_DONE;
       result = msg->msg == CURLMSG_DONE ? msg->data.result : result;
@@ -278,7 +288,7 @@ kube_reason kube_watch(kube_client *client, const char *path, const char *accept
               .heard_ms = eco_boottime_ms()};
   *problem = (kube_problem){.reason = KUBE_UNREACHABLE, .message = "no request could be made"};
   CURLM *multi = curl_multi_init();
-  s.easy = multi ? kube_handle_take(client) : NULL;
+  s.easy = multi ? kube_handle_new(client) : NULL;  // its connection is the stream's alone
   struct curl_slist *headers = s.easy ? watch_headers(client, accept) : NULL;
   eco_buf_init(&s.line, KUBE_EVENT_BYTES_MAX);
   if (headers && set_watch(&s, path)) {
@@ -288,9 +298,7 @@ kube_reason kube_watch(kube_client *client, const char *path, const char *accept
       curl_multi_remove_handle(multi, s.easy);
     }
   }
-  if (s.easy) {
-    kube_handle_give(client, s.easy, false);  // its connection is the stream's
-  }
+  curl_easy_cleanup(s.easy);
   kube_headers_free(headers);
   eco_buf_free(&s.line);
   curl_multi_cleanup(multi);

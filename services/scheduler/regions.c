@@ -28,6 +28,7 @@ static struct {
   bool stopping;        // guarded by lock
   pthread_mutex_t list_lock;
   region_thread *first;  // guarded by list_lock
+  bool closed;           // guarded by list_lock: drivers are being closed, none is told anything any more
 } shared = {
     .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .list_lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -142,14 +143,13 @@ eco_status regions_refresh(eco_ctx *ctx) {
   eco_status st = store_region_list(tx, ctx->arena, "", SCHED_REGIONS_MAX, &list, &n);
   eco_tx_rollback(tx);
   ECO_TRY(st);
-  for (size_t i = 0; i < n; i++) {
+  // Timers still run while the service stops: a driver that is opened or told of a region then would outlive its close.
+  pthread_mutex_lock(&shared.list_lock);
+  for (size_t i = 0; i < n && !shared.closed; i++) {
     configure(ctx, &list[i]);
   }
-  pthread_mutex_lock(&shared.list_lock);
-  pthread_mutex_lock(&shared.lock);
-  bool stopping = shared.stopping;
-  pthread_mutex_unlock(&shared.lock);
-  for (size_t i = 0; i < n && !stopping && eco_ok(st); i++) {
+  app_configured();
+  for (size_t i = 0; i < n && !shared.closed && eco_ok(st); i++) {
     driver *d = app_driver(list[i].driver);
     if (d && !is_running(list[i].name)) {
       st = start_thread(ctx->service, list[i].name, d);
@@ -165,6 +165,7 @@ void regions_stop(void) {
   pthread_cond_broadcast(&shared.wake);
   pthread_mutex_unlock(&shared.lock);
   pthread_mutex_lock(&shared.list_lock);
+  shared.closed = true;
   while (shared.first) {
     region_thread *t = shared.first;
     shared.first = t->next;

@@ -3,8 +3,12 @@
 //   call <method> <path> [body]   "reason=<n> http=<n> word=<...> <message or body>"
 //   list <path>                   "item <name>" ..., "end rv=<...>" or "failed reason=<n> ..."
 //   watch <path> <rv>             "event <type> <name>" ..., "ended reason=<n> rv=<...>"
+//   follow <path>                 list, then watch from there on: by one client, as the driver does
+//   busy <ms> <path>              writes as fast as it may for so long; meanwhile reads <path> once: a call's line
 //   loop                          a call a line of stdin, by one client
 #include <curl/curl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +69,51 @@ static void loop(kube_client *client) {
   }
 }
 
+static const kube_list_fns LIST = {on_begin, on_item};
+static const kube_watch_fns WATCH = {on_event, on_alive, NULL};
+
+static void list(kube_client *client, const char *path, char rv[KUBE_RV_MAX]) {
+  kube_problem problem = {.reason = KUBE_OK};
+  kube_reason reason = kube_list(client, path, NULL, &LIST, NULL, rv, &problem);
+  printf("ended reason=%d rv=%s %s\n", (int)reason, rv, problem.message);
+}
+
+static void watch(kube_client *client, const char *path, char rv[KUBE_RV_MAX]) {
+  kube_problem problem = {.reason = KUBE_OK};
+  kube_reason reason = kube_watch(client, path, NULL, &WATCH, NULL, rv, &problem);
+  printf("ended reason=%d rv=%s %s\n", (int)reason, rv, problem.message);
+}
+
+static atomic_bool idle;
+
+static void *write_on(void *arg) {
+  while (!atomic_load(&idle)) {
+    kube_answer answer;
+    kube_request request = {.method = "POST",
+                            .path = "/written",
+                            .content_type = KUBE_JSON,
+                            .body = "{}",
+                            .body_len = 2,
+                            .priority = KUBE_WRITE};
+    (void)kube_call(arg, &request, &answer);
+    kube_answer_free(&answer);
+  }
+  return NULL;
+}
+
+static void busy(kube_client *client, int64_t ms, const char *path) {
+  pthread_t writers[4];
+  size_t n = 0;
+  for (; n < 4 && pthread_create(&writers[n], NULL, write_on, client) == 0; n++) {
+  }
+  (void)kube_client_sleep(client, ms);
+  call(client, "GET", path, NULL, 5000);
+  atomic_store(&idle, true);
+  while (n > 0) {
+    (void)pthread_join(writers[--n], NULL);
+  }
+}
+
 int main(int argc, char **argv) {
   kube_config config;
   kube_client *client = NULL;
@@ -81,21 +130,21 @@ int main(int argc, char **argv) {
     printf("refused %s\n", st.message);
     return 1;
   }
-  kube_problem problem = {.reason = KUBE_OK};
   char rv[KUBE_RV_MAX] = "";
   if (strcmp(argv[3], "call") == 0 && argc >= 6) {
     call(client, argv[4], argv[5], argc > 6 ? argv[6] : NULL, 3000);
   } else if (strcmp(argv[3], "loop") == 0) {
     loop(client);
   } else if (strcmp(argv[3], "list") == 0 && argc >= 5) {
-    const kube_list_fns fns = {on_begin, on_item};
-    kube_reason reason = kube_list(client, argv[4], NULL, &fns, NULL, rv, &problem);
-    printf("ended reason=%d rv=%s %s\n", (int)reason, rv, problem.message);
+    list(client, argv[4], rv);
   } else if (strcmp(argv[3], "watch") == 0 && argc >= 6) {
-    const kube_watch_fns fns = {on_event, on_alive, NULL};
     (void)snprintf(rv, sizeof(rv), "%s", argv[5]);
-    kube_reason reason = kube_watch(client, argv[4], NULL, &fns, NULL, rv, &problem);
-    printf("ended reason=%d rv=%s %s\n", (int)reason, rv, problem.message);
+    watch(client, argv[4], rv);
+  } else if (strcmp(argv[3], "follow") == 0 && argc >= 5) {
+    list(client, argv[4], rv);
+    watch(client, argv[4], rv);
+  } else if (strcmp(argv[3], "busy") == 0 && argc >= 6) {
+    busy(client, strtol(argv[4], NULL, 10), argv[5]);
   }
   kube_client_stop(client);
   kube_client_close(client);

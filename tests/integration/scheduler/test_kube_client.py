@@ -399,3 +399,28 @@ def test_nonsense_in_a_watch_ends_it(api):
             h.chunk(b"")
         api.script(script)
         assert f"reason={GARBAGE} rv=9" in tool(api.config(), "watch", "/pods", "9")[-1], line
+
+
+def test_a_watch_follows_a_list_of_the_same_client(api):
+    """The watch must inherit nothing of the request before it: headers once went to that one's callback, long gone."""
+    def script(h, body):
+        del body
+        if "watch=1" in h.path:
+            h.stream()
+            for i in range(3):
+                h.chunk({"type": "ADDED", "object": {"metadata": {"name": f"p{i}", "resourceVersion": str(10 + i)}}})
+            return h.chunk(b"")
+        return h.say(200, {"metadata": {"resourceVersion": "9"}, "items": [{"metadata": {"name": "a", "resourceVersion": "8"}}]})
+    api.script(script)
+    out = tool(api.config(), "follow", "/api/v1/pods")
+    assert out == ["begin", "item a", f"ended reason={OK} rv=9 ", "event 0 p0", "event 0 p1", "event 0 p2", f"ended reason={OK} rv=12 "]
+    listed, watched = [seen[4] for seen in api.seen]
+    assert listed != watched  # a stream's connection is its own
+
+
+def test_reads_are_not_starved_by_writes(api):
+    api.script(lambda h, body: h.say(200, {}))
+    reason, http, ms, _, _ = parsed(tool(api.config(), "busy", "4000", "/read")[0])
+    assert (reason, http) == (OK, 200)
+    assert ms < 3000
+    assert len([s for s in api.seen if s[0] == "POST"]) > 150  # the writers were at the limit meanwhile

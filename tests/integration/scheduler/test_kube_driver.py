@@ -254,6 +254,25 @@ def test_a_position_that_is_too_old_is_listed_anew(kube):
     gone(kube, i.id)
 
 
+def test_a_kind_that_cannot_be_followed_any_more_proves_nothing(kube):
+    """The API server answers, but for pods: what was seen of them before is no evidence any more."""
+    i = kube.running()
+    region = kube.regions["kube-a"]
+    region.cluster.before = lambda method, path: failure(403, "Forbidden", "no pods for you") if "/pods" in path else None
+    region.cluster.drop_watches()
+    told = len(kube.service.logs())
+    eventually(lambda: "cannot be followed any more" in kube.service.logs()[told:], 40, 0.2, "the scheduler says it")
+    def watermark():
+        return kube.stack.sql("SELECT observed_until_us FROM scheduler.regions WHERE name = 'kube-a'")[0][0]
+    proved = watermark()
+    time.sleep(2)  # absence: conclusions
+    assert watermark() == proved
+    assert kube.get(i.id).ready_replicas == 2
+    region.cluster.before = None
+    eventually(lambda: watermark() > proved, 60, 0.2, "it goes on")
+    gone(kube, i.id)
+
+
 def test_an_older_past_is_noticed(kube):
     i = kube.running()
     cluster = kube.regions["kube-b"].cluster
@@ -347,3 +366,18 @@ def test_yesterdays_database_kills_nobody(kube):
         kube.stop(i.id)
     for i in running:
         gone(kube, i.id)
+
+
+def test_a_stop_at_any_moment_of_the_start_is_clean(kube):
+    """Regions are opened by a timer that still runs while the service stops."""
+    for k in range(12):
+        kube.service.stop()
+        kube.start()
+        time.sleep(k * 0.01)  # act: another moment each time
+        began = time.monotonic()
+        kube.service.process.terminate()
+        assert kube.service.process.wait(15) == 0
+        assert time.monotonic() - began < 10
+    kube.start()
+    i = kube.running()
+    gone(kube, i.id)
