@@ -1,6 +1,5 @@
 // The Kubernetes driver's face: what callers of driver_ops reach. It reads what is remembered and queues what is
 // wanted.
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,156 +8,14 @@
 #include "driver_kube_internal.h"
 #include "driver_kube_logs.h"
 #include "ecolink/clock.h"
-#include "ecolink/log.h"
 #include "presets.h"
-
-// ---- regions ----
-static kube_region *find_region(kube_driver *d, const char *name) {
-  pthread_mutex_lock(&d->lock);
-  kube_region *r = d->regions;
-  while (r && strcmp(r->name, name) != 0) {
-    r = r->next;
-  }
-  pthread_mutex_unlock(&d->lock);
-  return r;
-}
-
-static eco_status known_region(driver *base, const char *name, kube_region **out) {
-  *out = find_region((kube_driver *)base, name);
-  return *out ? eco_success() : eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "region %s is not configured here yet", name);
-}
-
-static void free_region(kube_region *r) {
-  for (int k = 0; k < KUBE_KINDS; k++) {
-    kube_table_free(&r->tables[k]);
-  }
-  kube_work_free_all(r);
-  kube_client_close(r->client);
-  if (r->given) {
-    ecolink__v1__kubernetes_region__free_unpacked(r->given, NULL);
-  }
-  free(r->config);
-  (void)pthread_mutex_destroy(&r->lock);
-  (void)pthread_cond_destroy(&r->wake);
-  free(r);
-}
-
-static eco_status load_config(const kube_driver *d, const Ecolink__V1__KubernetesRegion *g, kube_config *out) {
-  char path[4096];
-  if (g->in_cluster) {
-    return kube_config_in_cluster(d->service_account_dir, getenv("KUBERNETES_SERVICE_HOST"),
-                                  getenv("KUBERNETES_SERVICE_PORT"), out);
-  }
-  if (!*d->kubeconfig_dir) {
-    return eco_error(ECO_INVALID_REQUEST, "ECOLINK_SCHEDULER_KUBECONFIG_DIR is not set");
-  }
-  (void)snprintf(path, sizeof(path), "%s/%s", d->kubeconfig_dir, g->kubeconfig);
-  return kube_config_load(path, g->context, out);
-}
-
-// The address that replicas must never reach; a name has none to forbid.
-static void note_api_address(kube_region *r, const char *server) {
-  char host[64];
-  struct in_addr address;
-  const char *at = server + strlen("https://");
-  (void)snprintf(host, sizeof(host), "%.*s", (int)strcspn(at, ":/"), at);
-  if (inet_pton(AF_INET, host, &address) == 1) {
-    (void)snprintf(r->api_address, sizeof(r->api_address), "%s", host);
-  }
-}
-
-static eco_status open_region(kube_driver *d, const char *name, const uint8_t *config, size_t len, kube_region *r) {
-  kube_config access;
-  (void)snprintf(r->name, sizeof(r->name), "%s", name);
-  r->config = malloc(len + 1);
-  r->given = ecolink__v1__kubernetes_region__unpack(NULL, len, config);
-  if (!r->config || !r->given) {
-    return eco_error(ECO_INTERNAL, "the configuration of region %s cannot be read", name);
-  }
-  memcpy(r->config, config, len);
-  r->config_len = len;
-  ECO_TRY(kube_place_build(d->installation, r->name, r->given, &r->place));
-  ECO_TRY(load_config(d, r->given, &access));
-  note_api_address(r, access.server);
-  const kube_client_options options = {.user_agent = "ecolink-scheduler/" ECO_VERSION};
-  ECO_TRY(kube_client_open(&access, &options, &r->client));
-  for (int k = 0; k < KUBE_KINDS; k++) {
-    r->reflectors[k] = (kube_reflector){.region = r, .kind = (kube_kind)k};
-    if (!kube_table_open(&r->tables[k])) {
-      return eco_error(ECO_OVERLOADED, "not enough memory");
-    }
-  }
-  return eco_success();
-}
-
-static void start_region(kube_region *r) {
-  for (int k = 0; k < KUBE_KINDS; k++) {
-    kube_reflector *f = &r->reflectors[k];
-    f->running = pthread_create(&f->thread, NULL, kube_reflect, f) == 0;
-  }
-  for (int i = 0; i < KUBE_WORKERS; i++) {
-    r->worker_count += pthread_create(&r->workers[r->worker_count], NULL, kube_worker, r) == 0 ? 1 : 0;
-  }
-  r->heart_running = pthread_create(&r->heart, NULL, kube_heartbeat, r) == 0;
-  r->started = true;
-}
-
-static void stop_region(kube_region *r) {
-  pthread_mutex_lock(&r->lock);
-  r->stopping = true;
-  pthread_cond_broadcast(&r->wake);
-  pthread_mutex_unlock(&r->lock);
-  kube_client_stop(r->client);
-}
-
-static void join_region(kube_region *r) {
-  for (int k = 0; k < KUBE_KINDS; k++) {
-    if (r->reflectors[k].running) {
-      (void)pthread_join(r->reflectors[k].thread, NULL);
-    }
-  }
-  while (r->worker_count > 0) {
-    (void)pthread_join(r->workers[--r->worker_count], NULL);
-  }
-  if (r->heart_running) {
-    (void)pthread_join(r->heart, NULL);
-  }
-}
-
-static eco_status driver_configure(driver *base, const char *name, const uint8_t *config, size_t len) {
-  kube_driver *d = (kube_driver *)base;
-  kube_region *old = find_region(d, name);
-  if (old) {
-    bool same = old->config_len == len && memcmp(old->config, config, len) == 0;
-    return same ? eco_success()
-                : eco_error(ECO_WRONG_STATE, "region %s was configured anew: restart the scheduler to follow", name);
-  }
-  kube_region *r = calloc(1, sizeof(*r));
-  if (!r) {
-    return eco_error(ECO_OVERLOADED, "not enough memory");
-  }
-  r->driver = d;
-  (void)pthread_mutex_init(&r->lock, NULL);
-  (void)pthread_cond_init(&r->wake, NULL);
-  eco_status st = open_region(d, name, config, len, r);
-  if (!eco_ok(st)) {
-    free_region(r);
-    return st;
-  }
-  pthread_mutex_lock(&d->lock);
-  r->next = d->regions;
-  d->regions = r;
-  pthread_mutex_unlock(&d->lock);
-  start_region(r);
-  return eco_success();
-}
 
 // ---- admit ----
 static eco_status driver_admit(driver *base, const replica_spec *spec) {
-  kube_region *r = NULL;
+  KUBE_USED kube_region *r = NULL;
   const char *json = NULL;
   const engine_preset *preset = preset_find(spec->engine);
-  ECO_TRY(known_region(base, spec->region, &r));
+  ECO_TRY(kube_region_take((kube_driver *)base, spec->region, &r));
   if (!*spec->image) {
     return eco_error_param(ECO_INVALID_REQUEST, "image", "region %s runs container images: name an engine or an image",
                            spec->region);
@@ -175,27 +32,28 @@ static eco_status driver_admit(driver *base, const replica_spec *spec) {
 
 // ---- apply and remove ----
 static eco_status driver_apply(driver *base, const replica_spec *spec) {
-  kube_region *r = NULL;
+  KUBE_USED kube_region *r = NULL;
   const kube_pod_digest *pods[KUBE_VIEW_PODS];
-  ECO_TRY(known_region(base, spec->region, &r));
+  ECO_TRY(kube_region_take((kube_driver *)base, spec->region, &r));
   pthread_mutex_lock(&r->lock);
   kube_view view = kube_view_of(r, spec->instance_id, spec->replica_id, pods);
   const kube_work *w = kube_work_find(r, spec->instance_id, spec->replica_id);
-  bool done = !w && view.deployment && view.deployment->meta.generation >= spec->generation && kube_in_order(&view);
+  bool done = !w && view.deployment && view.deployment->meta.generation >= spec->generation &&
+              kube_in_order(&r->place, &view) && !kube_has_stray(r, spec->instance_id, spec->replica_id);
   eco_status st = done ? eco_success() : kube_work_put(r, KUBE_DO_APPLY, spec->instance_id, spec->replica_id, spec);
   pthread_mutex_unlock(&r->lock);
   return st;
 }
 
 static eco_status driver_remove(driver *base, const char *region, int64_t instance_id, int replica_id, int drain_s) {
-  kube_region *r = NULL;
+  KUBE_USED kube_region *r = NULL;
   const kube_pod_digest *pods[KUBE_VIEW_PODS];
   (void)drain_s;  // it is in the pod: preStop and grace period
-  ECO_TRY(known_region(base, region, &r));
+  ECO_TRY(kube_region_take((kube_driver *)base, region, &r));
   pthread_mutex_lock(&r->lock);
   kube_view view = kube_view_of(r, instance_id, replica_id, pods);
   bool asked = !(view.deployment && !view.deployment->meta.deleting) && !view.secret && !view.service &&
-               !kube_work_find(r, instance_id, replica_id);
+               !kube_work_find(r, instance_id, replica_id) && !kube_has_stray(r, instance_id, replica_id);
   eco_status st = asked ? eco_success() : kube_work_put(r, KUBE_DO_REMOVE, instance_id, replica_id, NULL);
   pthread_mutex_unlock(&r->lock);
   return st;
@@ -206,6 +64,7 @@ typedef struct key {
   int64_t instance_id;
   int replica_id;
   const kube_pod_digest *pod;  // NULL: another object, or a wish
+  bool stray;                  // ours by its label, under a name that we never gave
 } key;
 
 static int compare_keys(const void *a, const void *b) {
@@ -230,14 +89,18 @@ static key *collect(kube_region *r, size_t *count) {
     for (size_t b = 0; b < KUBE_BUCKETS; b++) {
       for (const kube_entry *e = r->tables[kinds[k]].buckets[b]; e; e = e->next) {
         if (e->is.meta.ours && e->is.meta.instance_id > 0) {
-          keys[n++] = (key){e->is.meta.instance_id, e->is.meta.replica_id, kinds[k] == KUBE_PODS ? &e->is.pod : NULL};
+          bool pod = kinds[k] == KUBE_PODS;
+          keys[n++] = (key){.instance_id = e->is.meta.instance_id,
+                            .replica_id = e->is.meta.replica_id,
+                            .pod = pod ? &e->is.pod : NULL,
+                            .stray = !pod && kube_is_stray(&e->is.meta)};
         }
       }
     }
   }
   for (size_t b = 0; keys && b < KUBE_BUCKETS; b++) {
     for (const kube_work *w = r->queue[b]; w; w = w->next) {
-      keys[n++] = (key){w->instance_id, w->replica_id, NULL};
+      keys[n++] = (key){.instance_id = w->instance_id, .replica_id = w->replica_id};
     }
   }
   if (n > 0) {
@@ -273,6 +136,7 @@ static size_t judge_all(kube_region *r, const key *keys, size_t n, replica_obser
       if (keys[end].pod && view.pod_count < KUBE_VIEW_PODS) {
         pods[view.pod_count++] = keys[end].pod;
       }
+      view.stray = view.stray || keys[end].stray;
     }
     replica_observation *o = &out[told];
     told += kube_judge(&r->place, &view, o) || tell_wish(kube_work_find(r, keys[i].instance_id, keys[i].replica_id), o);
@@ -302,9 +166,9 @@ static eco_status fresh(kube_region *r) {
 }
 
 static eco_status driver_observe(driver *base, const char *region, replica_observe_fn fn, void *arg) {
-  kube_region *r = NULL;
+  KUBE_USED kube_region *r = NULL;
   size_t n = 0;
-  ECO_TRY(known_region(base, region, &r));
+  ECO_TRY(kube_region_take((kube_driver *)base, region, &r));
   pthread_mutex_lock(&r->lock);
   eco_status st = fresh(r);
   key *keys = eco_ok(st) ? collect(r, &n) : NULL;
@@ -343,8 +207,8 @@ static int room_of(kube_region *r, const char *gpu_type) {
 
 static eco_status driver_rooms(driver *base, const char *region, const char *const *gpu_types, size_t n,
                                driver_room_fn fn, void *arg) {
-  kube_region *r = NULL;
-  ECO_TRY(known_region(base, region, &r));
+  KUBE_USED kube_region *r = NULL;
+  ECO_TRY(kube_region_take((kube_driver *)base, region, &r));
   for (size_t i = 0; i < n; i++) {
     pthread_mutex_lock(&r->lock);
     bool seen = r->reflectors[KUBE_NODES].synced && r->reflectors[KUBE_OTHER_PODS].synced &&
@@ -361,8 +225,8 @@ static eco_status driver_rooms(driver *base, const char *region, const char *con
 // ---- logs ----
 static eco_status driver_logs(driver *base, const char *region, int64_t instance_id, int replica_id, int64_t offset,
                               int max_lines, replica_log_fn fn, void *arg, int64_t *next_offset) {
-  kube_region *r = NULL;
-  ECO_TRY(known_region(base, region, &r));
+  KUBE_USED kube_region *r = NULL;
+  ECO_TRY(kube_region_take((kube_driver *)base, region, &r));
   return kube_logs_read(r, instance_id, replica_id, offset, max_lines, fn, arg, next_offset);
 }
 
@@ -377,15 +241,7 @@ static eco_status driver_forget(driver *base, const char *region, int64_t instan
 // ---- open and close ----
 static void driver_close(driver *base) {
   kube_driver *d = (kube_driver *)base;
-  for (kube_region *r = d->regions; r; r = r->next) {
-    stop_region(r);
-  }
-  while (d->regions) {
-    kube_region *r = d->regions;
-    d->regions = r->next;
-    join_region(r);
-    free_region(r);
-  }
+  kube_regions_close(d);
   (void)pthread_mutex_destroy(&d->lock);
   free(d->installation);
   free(d->kubeconfig_dir);
@@ -395,7 +251,7 @@ static void driver_close(driver *base) {
 
 static const driver_ops OPS = {
     .name = "kubernetes",
-    .configure = driver_configure,
+    .configure = kube_configure,
     .rooms = driver_rooms,
     .admit = driver_admit,
     .apply = driver_apply,

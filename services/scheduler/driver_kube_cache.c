@@ -160,6 +160,35 @@ void kube_remember_answer(kube_region *r, kube_kind kind, yyjson_val *object) {
   kube_remember(r, kind, object, false);
 }
 
+// ---- strays ----
+bool kube_is_stray(const kube_meta *meta) {
+  char name[KUBE_NAME_MAX];
+  kube_replica_name(meta->instance_id, meta->replica_id, name);
+  return strcmp(meta->name, name) != 0;
+}
+
+bool kube_find_stray(const kube_region *r, kube_kind kind, int64_t instance_id, int replica_id,
+                     char name[KUBE_NAME_MAX]) {
+  for (size_t b = 0; b < KUBE_BUCKETS; b++) {
+    for (const kube_entry *e = r->tables[kind].buckets[b]; e; e = e->next) {
+      const kube_meta *m = &e->is.meta;
+      bool same = m->ours && m->instance_id == instance_id && m->replica_id == replica_id;
+      if (same && !m->deleting && kube_is_stray(m)) {
+        (void)snprintf(name, KUBE_NAME_MAX, "%s", m->name);
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+bool kube_has_stray(const kube_region *r, int64_t instance_id, int replica_id) {
+  char name[KUBE_NAME_MAX];
+  return kube_find_stray(r, KUBE_DEPLOYMENTS, instance_id, replica_id, name) ||
+         kube_find_stray(r, KUBE_SECRETS, instance_id, replica_id, name) ||
+         kube_find_stray(r, KUBE_SERVICES, instance_id, replica_id, name);
+}
+
 // ---- views ----
 static const kube_entry *own(const kube_region *r, kube_kind kind, const char *name, int64_t instance_id,
                              int replica_id) {

@@ -120,7 +120,6 @@ typedef struct kube_region {
   pthread_mutex_t lock;
   pthread_cond_t wake;
   bool stopping;
-  bool started;
   kube_table tables[KUBE_KINDS];
   kube_reflector reflectors[KUBE_KINDS];
   pthread_t workers[KUBE_WORKERS];
@@ -132,6 +131,7 @@ typedef struct kube_region {
   bool prepared;  // the namespace's own objects were seen to be there
   kube_work *queue[KUBE_BUCKETS];
   int queued;
+  int users;  // who has it from kube_region_take; guarded by the driver's lock, as is next
   struct kube_region *next;
 } kube_region;
 
@@ -142,9 +142,19 @@ typedef struct kube_driver {
   char *service_account_dir;
   bool offer_simulator;
   driver_host host;
-  pthread_mutex_t lock;  // guards the list; a region is never freed before close
+  pthread_mutex_t lock;  // guards the lists and their regions' users
   kube_region *regions;
+  kube_region *retired;  // configured anew: their successors are listed. Freed when nobody uses them
 } kube_driver;
+
+// ---- regions (driver_kube_regions.c) ----
+// A region by its name, in use until given back: KUBE_USED does it at the end of the scope.
+ECO_CHECKED eco_status kube_region_take(kube_driver *d, const char *name, kube_region **out);
+void kube_region_give(kube_region *r);
+void kube_region_done(kube_region **r);
+#define KUBE_USED __attribute__((cleanup(kube_region_done)))
+ECO_CHECKED eco_status kube_configure(driver *base, const char *name, const uint8_t *config, size_t len);
+void kube_regions_close(kube_driver *d);
 
 // The path of a kind's collection; `name` NULL: the collection itself.
 void kube_path(const kube_region *r, kube_kind kind, const char *name, const char *query, char out[KUBE_PATH_MAX]);
@@ -155,6 +165,12 @@ void kube_remember_answer(kube_region *r, kube_kind kind, yyjson_val *object);
 // Everything of one replica. Lock held; `pods` has room for KUBE_VIEW_PODS.
 enum { KUBE_VIEW_PODS = 16 };
 kube_view kube_view_of(kube_region *r, int64_t instance_id, int replica_id, const kube_pod_digest **pods);
+// Copies of our objects under other names carry our labels, and start pods of their own.
+bool kube_is_stray(const kube_meta *meta);
+bool kube_has_stray(const kube_region *r, int64_t instance_id, int replica_id);  // lock held
+// The name of one of that kind; false: there is none. Lock held.
+bool kube_find_stray(const kube_region *r, kube_kind kind, int64_t instance_id, int replica_id,
+                     char name[KUBE_NAME_MAX]);
 
 void *kube_reflect(void *reflector);
 void *kube_heartbeat(void *region);

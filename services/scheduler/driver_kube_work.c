@@ -16,6 +16,8 @@
 #include "ecolink/crash.h"
 #include "ecolink/log.h"
 
+enum { STRAYS_AT_ONCE = 16 };
+
 // ---- the queue ----
 static size_t bucket_of(int64_t instance_id, int replica_id) {
   return ((uint64_t)instance_id * 31 + (uint64_t)replica_id) % KUBE_BUCKETS;
@@ -251,6 +253,56 @@ static eco_status change(const task *t, kube_kind kind, const char *name, kube_m
   return st;
 }
 
+static eco_status delete_one(const task *t, kube_kind kind, const char *name) {
+  kube_meta meta;
+  kube_answer answer;
+  char path[KUBE_PATH_MAX];
+  if (!known(t, kind, name, &meta) || meta.deleting || !meta.ours) {
+    return eco_success();
+  }
+  kube_path(t->r, kind, name, "", path);
+  const char *body =
+      eco_sprintf(t->arena,
+                  "{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",\"propagationPolicy\":\"Background\","
+                  "\"preconditions\":{\"uid\":\"%s\"}}",
+                  meta.uid);
+  kube_reason reason = send(t, "DELETE", kind, path, KUBE_JSON, body, &answer);
+  ECO_CRASH_POINT("kubernetes.object_deleted");
+  eco_status st = kube_problem_status(&answer.problem, "deleting it");
+  if (reason == KUBE_NOT_FOUND || reason == KUBE_CONFLICT) {
+    st = eco_success();  // gone, or another one of that name: what it is the watch tells
+  }
+  if (reason == KUBE_OK || reason == KUBE_NOT_FOUND) {
+    pthread_mutex_lock(&t->r->lock);
+    const kube_entry *e = kube_table_find(&t->r->tables[kind], name);
+    if (e && strcmp(e->is.meta.uid, meta.uid) == 0) {
+      kube_table_drop(&t->r->tables[kind], name);
+    }
+    pthread_mutex_unlock(&t->r->lock);
+  }
+  kube_answer_free(&answer);
+  return st;
+}
+
+static eco_status delete_strays(const task *t) {
+  static const kube_kind kinds[] = {KUBE_DEPLOYMENTS, KUBE_SERVICES, KUBE_SECRETS};
+  for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+    char name[KUBE_NAME_MAX];
+    for (int i = 0; i < STRAYS_AT_ONCE; i++) {
+      pthread_mutex_lock(&t->r->lock);
+      bool found = kube_find_stray(t->r, kinds[k], t->w->instance_id, t->w->replica_id, name);
+      pthread_mutex_unlock(&t->r->lock);
+      if (!found) {
+        break;
+      }
+      eco_log(ECO_LOG_WARN, "a copy of our object under another name is deleted", ECO_F_STR("region", t->r->name),
+              ECO_F_STR("name", name));
+      ECO_TRY(eco_context(delete_one(t, kinds[k], name), "copy %s", name));
+    }
+  }
+  return eco_success();
+}
+
 // Makes the object as it should be, unless it is.
 static eco_status ensure(const task *t, kube_kind kind, const char *name, bool fixed, make_fn make, const void *more) {
   kube_meta meta;
@@ -341,11 +393,25 @@ static eco_status ensure_deployment(const task *t, char uid[KUBE_UID_MAX]) {
   return eco_success();
 }
 
+// The region may want another type of Service than when it was made.
+static eco_status ensure_service(const task *t, const char *uid) {
+  kube_meta meta;
+  pthread_mutex_lock(&t->r->lock);
+  const kube_entry *e = kube_table_find(&t->r->tables[KUBE_SERVICES], t->name);
+  bool other = e && strcmp(e->is.service.type, kube_service_type(&t->r->place)) != 0;
+  pthread_mutex_unlock(&t->r->lock);
+  if (other && known(t, KUBE_SERVICES, t->name, &meta) && meta.ours) {
+    return change(t, KUBE_SERVICES, t->name, &meta, make_service, uid);
+  }
+  return ensure(t, KUBE_SERVICES, t->name, false, make_service, uid);
+}
+
 static eco_status do_apply(const task *t) {
   char uid[KUBE_UID_MAX];
   char volume[KUBE_NAME_MAX];
   const replica_spec *spec = &t->w->spec;
   ECO_TRY(may_write(t));
+  ECO_TRY(delete_strays(t));
   ECO_TRY(eco_context(prepare_namespace(t), "namespace %s", t->r->place.name_space));
   if (kube_wants_volume(&t->r->place, spec)) {
     kube_volume_name(spec->account_id, spec->model_repo, spec->model_revision, volume);
@@ -355,47 +421,14 @@ static eco_status do_apply(const task *t) {
   if (kube_wants_secret(spec)) {
     ECO_TRY(eco_context(ensure(t, KUBE_SECRETS, t->name, false, make_secret, uid), "Secret %s", t->name));
   }
-  if (kube_wants_service(&t->r->place)) {
-    ECO_TRY(eco_context(ensure(t, KUBE_SERVICES, t->name, false, make_service, uid), "Service %s", t->name));
-  }
-  return eco_success();
+  return kube_wants_service(&t->r->place) ? eco_context(ensure_service(t, uid), "Service %s", t->name) : eco_success();
 }
 
 // ---- removal ----
-static eco_status delete_one(const task *t, kube_kind kind, const char *name) {
-  kube_meta meta;
-  kube_answer answer;
-  char path[KUBE_PATH_MAX];
-  if (!known(t, kind, name, &meta) || meta.deleting || !meta.ours) {
-    return eco_success();
-  }
-  kube_path(t->r, kind, name, "", path);
-  const char *body =
-      eco_sprintf(t->arena,
-                  "{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",\"propagationPolicy\":\"Background\","
-                  "\"preconditions\":{\"uid\":\"%s\"}}",
-                  meta.uid);
-  kube_reason reason = send(t, "DELETE", kind, path, KUBE_JSON, body, &answer);
-  ECO_CRASH_POINT("kubernetes.object_deleted");
-  eco_status st = kube_problem_status(&answer.problem, "deleting it");
-  if (reason == KUBE_NOT_FOUND || reason == KUBE_CONFLICT) {
-    st = eco_success();  // gone, or another one of that name: what it is the watch tells
-  }
-  if (reason == KUBE_OK || reason == KUBE_NOT_FOUND) {
-    pthread_mutex_lock(&t->r->lock);
-    const kube_entry *e = kube_table_find(&t->r->tables[kind], name);
-    if (e && strcmp(e->is.meta.uid, meta.uid) == 0) {
-      kube_table_drop(&t->r->tables[kind], name);
-    }
-    pthread_mutex_unlock(&t->r->lock);
-  }
-  kube_answer_free(&answer);
-  return st;
-}
-
 // The Deployment owns the rest; what a crash left without one is deleted by name.
 static eco_status do_remove(const task *t) {
   ECO_TRY(may_write(t));
+  ECO_TRY(delete_strays(t));
   ECO_TRY(eco_context(delete_one(t, KUBE_DEPLOYMENTS, t->name), "Deployment %s", t->name));
   ECO_TRY(eco_context(delete_one(t, KUBE_SERVICES, t->name), "Service %s", t->name));
   return eco_context(delete_one(t, KUBE_SECRETS, t->name), "Secret %s", t->name);

@@ -94,7 +94,6 @@ bool kube_deployment_read(yyjson_val *object, const char *installation, kube_dep
   bool whole = kube_meta_read(object, installation, &out->meta);
   yyjson_val *notes = get(get(object, "metadata"), "annotations");
   out->has_secret = strcmp(text(notes, KUBE_NOTE_SECRET), "true") == 0;
-  out->has_service = strcmp(text(notes, KUBE_NOTE_SERVICE), "true") == 0;
   copy(out->volume, sizeof(out->volume), text(notes, KUBE_NOTE_VOLUME));
   yyjson_arr_foreach(get(get(object, "status"), "conditions"), i, n, condition) {
     if (strcmp(text(condition, "type"), "ReplicaFailure") == 0 && strcmp(text(condition, "status"), "True") == 0) {
@@ -214,6 +213,7 @@ bool kube_service_read(yyjson_val *object, const char *installation, kube_servic
   bool whole = kube_meta_read(object, installation, &out->meta);
   yyjson_val *port = yyjson_arr_get_first(get(get(object, "spec"), "ports"));
   yyjson_val *ingress = yyjson_arr_get_first(get(get(get(object, "status"), "loadBalancer"), "ingress"));
+  copy(out->type, sizeof(out->type), text(get(object, "spec"), "type"));
   out->node_port = (int)yyjson_get_sint(get(port, "nodePort"));
   copy(out->ingress, sizeof(out->ingress), *text(ingress, "ip") ? text(ingress, "ip") : text(ingress, "hostname"));
   return whole;

@@ -25,8 +25,7 @@ typedef struct kube_meta {
 
 typedef struct kube_deployment_digest {
   kube_meta meta;
-  bool has_secret;  // which parts belong to it
-  bool has_service;
+  bool has_secret;               // which parts belong to it
   char volume[KUBE_NAME_MAX];    // "": none
   char trouble[KUBE_WORDS_MAX];  // why no pod can be made; "": nothing
 } kube_deployment_digest;
@@ -55,6 +54,7 @@ typedef struct kube_pod_digest {
 
 typedef struct kube_service_digest {
   kube_meta meta;
+  char type[16];  // "ClusterIP", "NodePort", "LoadBalancer"
   int node_port;
   char ingress[KUBE_ADDRESS_MAX];  // of the load balancer
 } kube_service_digest;

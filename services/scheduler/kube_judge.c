@@ -14,10 +14,15 @@ __attribute__((format(printf, 2, 3))) static void say(replica_observation *out, 
   va_end(ap);
 }
 
-bool kube_in_order(const kube_view *v) {
+// A region may have got another endpoint mode since: then the Service is missing, or of the wrong type.
+static bool service_in_order(const kube_place *place, const kube_service_digest *s) {
+  return !kube_wants_service(place) || (s && !s->meta.edited && strcmp(s->type, kube_service_type(place)) == 0);
+}
+
+bool kube_in_order(const kube_place *place, const kube_view *v) {
   const kube_deployment_digest *d = v->deployment;
   return d && !d->meta.edited && !d->meta.deleting && (!d->has_secret || (v->secret && !v->secret->edited)) &&
-         (!d->has_service || (v->service && !v->service->meta.edited)) && (!*d->volume || v->volume_there);
+         service_in_order(place, v->service) && (!*d->volume || v->volume_there) && !v->stray;
 }
 
 // The newest pod of the Deployment's generation that is not on its way out; failing that, the newest of all.
@@ -131,10 +136,10 @@ bool kube_judge(const kube_place *place, const kube_view *v, replica_observation
   bool current = false;
   const kube_pod_digest *p = best_pod(v, &current);
   *out = (replica_observation){.instance_id = v->instance_id, .replica_id = v->replica_id};
-  if (!v->deployment && !p && !v->secret && !v->service) {
+  if (!v->deployment && !p && !v->secret && !v->service && !v->stray) {
     return false;
   }
-  out->need = kube_in_order(v) ? DRIVER_NEEDS_NOTHING : DRIVER_NEEDS_APPLY;
+  out->need = kube_in_order(place, v) ? DRIVER_NEEDS_NOTHING : DRIVER_NEEDS_APPLY;
   if (!v->deployment || v->deployment->meta.deleting) {
     out->phase = REPLICA_STOPPING;
     out->generation = v->deployment ? v->deployment->meta.generation : p ? p->meta.generation : 0;

@@ -15,10 +15,11 @@ typedef struct kube_view {
   const kube_meta *secret;
   const kube_service_digest *service;
   bool volume_there;  // the volume that its Deployment names exists
+  bool stray;         // a copy of one of its objects exists under another name
 } kube_view;
 
 // Whether everything is in place as we said it, so that nothing has to be written.
-bool kube_in_order(const kube_view *view);
+bool kube_in_order(const kube_place *place, const kube_view *view);
 // False: nothing of it exists.
 bool kube_judge(const kube_place *place, const kube_view *view, replica_observation *out);
 

@@ -48,6 +48,17 @@ bool kube_wants_service(const kube_place *place) {
   return place->endpoint != KUBE_ENDPOINT_POD;
 }
 
+const char *kube_service_type(const kube_place *place) {
+  switch (place->endpoint) {
+    case KUBE_ENDPOINT_NODE_PORT:
+      return "NodePort";
+    case KUBE_ENDPOINT_LOAD_BALANCER:
+      return "LoadBalancer";
+    default:
+      return "ClusterIP";
+  }
+}
+
 // ---- metadata ----
 static void put_labels(kube_json *j, yyjson_mut_val *metadata, const kube_place *place) {
   yyjson_mut_val *labels = kube_put_obj(j, metadata, "labels");
@@ -107,7 +118,6 @@ eco_status kube_deployment(const kube_place *place, const replica_spec *spec, co
   kube_put_str(&j, notes, KUBE_NOTE_GENERATION, eco_sprintf(arena, "%" PRId64, spec->generation));
   kube_put_str(&j, notes, KUBE_NOTE_MODEL, spec->served_name);
   kube_put_str(&j, notes, KUBE_NOTE_SECRET, kube_wants_secret(spec) ? "true" : "false");
-  kube_put_str(&j, notes, KUBE_NOTE_SERVICE, kube_wants_service(place) ? "true" : "false");
   if (kube_wants_volume(place, spec)) {
     char volume[KUBE_NAME_MAX];
     kube_volume_name(spec->account_id, spec->model_repo, spec->model_revision, volume);
@@ -172,24 +182,16 @@ const char *kube_service(const kube_place *place, const replica_spec *spec, cons
   kube_put_str(&j, port, "protocol", "TCP");
   kube_put_int(&j, port, "port", spec->port);
   kube_put_int(&j, port, "targetPort", spec->port);
-  switch (place->endpoint) {
-    case KUBE_ENDPOINT_NODE_PORT:
-      kube_put_str(&j, body, "type", "NodePort");
-      // the pod's own node answers, and sees the caller's address: the NetworkPolicy's ranges hold
-      kube_put_str(&j, body, "externalTrafficPolicy", "Local");
-      break;
-    case KUBE_ENDPOINT_LOAD_BALANCER: {
-      kube_put_str(&j, body, "type", "LoadBalancer");
-      kube_put_str(&j, body, "externalTrafficPolicy", "Local");
-      yyjson_mut_val *ranges = kube_put_arr(&j, body, "loadBalancerSourceRanges");
-      for (size_t i = 0; i < place->given->n_allowed_source_ranges; i++) {
-        kube_add_str(&j, ranges, place->given->allowed_source_ranges[i]);
-      }
-      break;
+  kube_put_str(&j, body, "type", kube_service_type(place));
+  if (place->endpoint == KUBE_ENDPOINT_NODE_PORT || place->endpoint == KUBE_ENDPOINT_LOAD_BALANCER) {
+    // the pod's own node answers, and sees the caller's address: the NetworkPolicy's ranges hold
+    kube_put_str(&j, body, "externalTrafficPolicy", "Local");
+  }
+  if (place->endpoint == KUBE_ENDPOINT_LOAD_BALANCER) {
+    yyjson_mut_val *ranges = kube_put_arr(&j, body, "loadBalancerSourceRanges");
+    for (size_t i = 0; i < place->given->n_allowed_source_ranges; i++) {
+      kube_add_str(&j, ranges, place->given->allowed_source_ranges[i]);
     }
-    default:
-      kube_put_str(&j, body, "type", "ClusterIP");
-      break;
   }
   return kube_json_take(&j, root);
 }

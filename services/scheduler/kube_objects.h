@@ -24,7 +24,6 @@
 #define KUBE_NOTE_PORT "ecolink.io/port"
 // On the Deployment: which parts belong to it.
 #define KUBE_NOTE_SECRET "ecolink.io/secret"
-#define KUBE_NOTE_SERVICE "ecolink.io/service"
 #define KUBE_NOTE_VOLUME "ecolink.io/volume"
 #define KUBE_MANAGER "ecolink-scheduler"
 #define KUBE_CONTAINER "engine"
@@ -37,6 +36,7 @@ void kube_volume_name(const char *account_id, const char *repo, const char *revi
 bool kube_wants_volume(const kube_place *place, const replica_spec *spec);
 bool kube_wants_secret(const replica_spec *spec);
 bool kube_wants_service(const kube_place *place);
+const char *kube_service_type(const kube_place *place);
 
 // Which object a write is meant for: another one of that name is left alone. NULL: no condition.
 typedef struct kube_stamp {

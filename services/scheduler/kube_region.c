@@ -128,7 +128,7 @@ eco_status kube_place_build(const char *installation, const char *region, const 
   *out = (kube_place){.installation = installation,
                       .region = region,
                       .given = g,
-                      .name_space = or_default(g->namespace_, "ecolink-tenants"),
+                      .name_space = kube_place_namespace(g),
                       .system_namespace = or_default(g->system_namespace, "ecolink-system"),
                       .cluster_domain = or_default(g->cluster_domain, "cluster.local"),
                       .gpu_label = or_default(g->gpu_label, "nvidia.com/gpu.product"),
@@ -148,6 +148,10 @@ eco_status kube_place_build(const char *installation, const char *region, const 
   ECO_TRY(check_lists(g));
   ECO_TRY(read_endpoint(g, &out->endpoint));
   return read_weights(g, out);
+}
+
+const char *kube_place_namespace(const Ecolink__V1__KubernetesRegion *given) {
+  return or_default(given->namespace_, "ecolink-tenants");
 }
 
 const char *kube_place_gpu_value(const kube_place *place, const char *gpu_type) {

@@ -32,6 +32,8 @@ typedef struct kube_place {
 // INVALID_REQUEST with param "kubernetes" and the field at fault. Everything in *out is borrowed.
 ECO_CHECKED eco_status kube_place_build(const char *installation, const char *region,
                                         const Ecolink__V1__KubernetesRegion *given, kube_place *out);
+// Where its replicas live.
+const char *kube_place_namespace(const Ecolink__V1__KubernetesRegion *given);
 // The value of the GPU label that stands for a GPU type.
 const char *kube_place_gpu_value(const kube_place *place, const char *gpu_type);
 // The claim of a shared filesystem; NULL: it is not to be had in this region.

@@ -61,6 +61,36 @@ eco_status region_pack(eco_arena *arena, const char *name, const Ecolink__V1__Ku
   return eco_success();
 }
 
+static bool same_namespace(const region_row *a, const region_row *b) {
+  Ecolink__V1__KubernetesRegion *x = ecolink__v1__kubernetes_region__unpack(NULL, a->config_len, a->config);
+  Ecolink__V1__KubernetesRegion *y = ecolink__v1__kubernetes_region__unpack(NULL, b->config_len, b->config);
+  bool same = x && y && strcmp(kube_place_namespace(x), kube_place_namespace(y)) == 0;
+  if (x) {
+    ecolink__v1__kubernetes_region__free_unpacked(x, NULL);
+  }
+  if (y) {
+    ecolink__v1__kubernetes_region__free_unpacked(y, NULL);
+  }
+  return same;
+}
+
+// Replicas that exist would be lost sight of: nobody would end them.
+static eco_status check_move(eco_ctx *ctx, const region_row *next) {
+  region_row now;
+  bool used = false;
+  eco_status st = store_region_get(ctx->tx, ctx->arena, next->name, &now);
+  if (!eco_ok(st)) {
+    return st.code == ECO_NOT_FOUND ? eco_success() : st;
+  }
+  ECO_TRY(store_region_is_used(ctx->tx, next->name, &used));
+  bool moves =
+      strcmp(now.driver, next->driver) != 0 || (strcmp(next->driver, "kubernetes") == 0 && !same_namespace(&now, next));
+  return used && moves
+             ? eco_error(ECO_IN_USE, "Region \"%s\" has replicas: its driver and namespace stay until they are gone.",
+                         next->name)
+             : eco_success();
+}
+
 eco_status rpc_put_region(eco_ctx *ctx, const void *request, void *reply) {
   const Ecolink__V1__PutRegionRequest *r = request;
   ECO_TRY(check_name(r->name, SCHED_REGION_MAX));
@@ -74,6 +104,7 @@ eco_status rpc_put_region(eco_ctx *ctx, const void *request, void *reply) {
     return view_region(ctx, &row, reply);
   }
   ECO_TRY(region_config(ctx->arena, r, &row));
+  ECO_TRY(check_move(ctx, &row));
   ECO_TRY(store_region_put(ctx->tx, &row, ctx->now_us));
   ECO_TRY(store_rooms_lock(ctx->tx));
   const char **kept = eco_alloc_array(ctx->arena, r->n_gpus + 1, sizeof(*kept));

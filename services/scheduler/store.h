@@ -127,6 +127,8 @@ ECO_CHECKED eco_status store_region_rooms(eco_tx *tx, eco_arena *arena, const ch
                                           size_t *count);
 // IN_USE while replicas or evidence refer to it.
 ECO_CHECKED eco_status store_region_delete(eco_tx *tx, const char *name);
+// Whether a replica is there that is not gone.
+ECO_CHECKED eco_status store_region_is_used(eco_tx *tx, const char *name, bool *out);
 // Writes when it differs. Taking the trouble away ends a confirmation too.
 ECO_CHECKED eco_status store_region_trouble(eco_tx *tx, const char *name, const char *trouble);
 ECO_CHECKED eco_status store_region_confirm_prune(eco_tx *tx, const char *name);  // NOT_FOUND

@@ -23,6 +23,7 @@ static const char SQL_TROUBLE[] =
 static const char SQL_CONFIRM_PRUNE[] = "UPDATE regions SET prune_confirmed = true WHERE name = $1 RETURNING name";
 static const char SQL_ROOM_TOTAL[] =
     "UPDATE gpu_rooms SET total = $3 WHERE region = $1 AND gpu_type = $2 AND total <> $3";
+static const char SQL_REGION_USED[] = "SELECT EXISTS (SELECT 1 FROM replicas WHERE region = $1 AND NOT gone)";
 static const char SQL_INSTALLATION[] = "SELECT id::text FROM installation";
 static const char SQL_ROOM_PUT[] =
     "INSERT INTO gpu_rooms (region, gpu_type, total) VALUES ($1, $2, $3)"
@@ -128,6 +129,13 @@ static void read_region(const eco_rows *rows, size_t k, eco_arena *arena, region
   uint8_t *config = NULL;
   eco_row_bytes(rows, k, 5, arena, &config, &out->config_len);
   out->config = config;
+}
+
+eco_status store_region_is_used(eco_tx *tx, const char *name, bool *out) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(tx, SQL_REGION_USED, &rows, ECO_PARAMS(eco_p_str(name))));
+  *out = eco_row_bool(rows, 0, 0);
+  return eco_success();
 }
 
 eco_status store_region_trouble(eco_tx *tx, const char *name, const char *trouble) {

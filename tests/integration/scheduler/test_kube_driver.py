@@ -157,6 +157,62 @@ def test_what_a_user_edits_is_set_right(kube):
     gone(kube, i.id)
 
 
+def test_a_copy_of_our_object_is_deleted(kube):
+    """kubectl get -o yaml, another name, kubectl apply: labels and all. It would hold GPUs for ever."""
+    i = kube.running()
+    cluster = kube.regions["kube-a"].cluster
+    original = cluster.all("deployments")[0]
+    twin = {**original, "metadata": {k: v for k, v in original["metadata"].items() if k not in ("uid", "resourceVersion")}}
+    twin["metadata"]["name"] = "my-own-copy"
+    cluster.put("deployments", SPACE, twin)
+    eventually(lambda: not cluster.get("deployments", "my-own-copy"), 10, 0.1, "the copy goes")
+    assert cluster.get("deployments", original["metadata"]["name"])["metadata"]["uid"] == original["metadata"]["uid"]
+    kube.until(i.id, RUNNING, ready=2)
+    gone(kube, i.id)
+
+
+def put_region(kube, name, **kubernetes):
+    request = S.PutRegionRequest(name=name, driver="kubernetes", kubernetes=S.KubernetesRegion(kubeconfig=f"{name}.yaml", weights_gb=10, **kubernetes))
+    request.gpus.add(gpu_type="sim", total=1)
+    return kube.stack.rpc("scheduler.PutRegion", request, S.Region, caller=kube.stack.operator())
+
+
+def test_a_region_configured_anew_is_followed_at_once(kube):
+    i = kube.running()
+    before = pods_of(kube)
+    cluster = kube.regions["kube-a"].cluster
+    put_region(kube, "kube-a", node_labels=[pb.common.KeyValue(name="zone", value="z1")], endpoint_mode="node_port",
+               allowed_source_ranges=["10.0.0.0/8"])
+    eventually(lambda: [s["spec"]["type"] for s in cluster.all("services")] == ["NodePort"], 15, 0.1, "the other mode has its Service")
+    assert pods_of(kube) == before  # nothing restarts for it
+    eventually(lambda: any(r.port >= 30000 for r in kube.route(i.id).replicas) or kube.get(i.id).ready_replicas == 1, 15, 0.1,
+               "the address is the other mode's, and asked before it is believed")
+    put_region(kube, "kube-a")
+    kube.until(i.id, RUNNING, ready=2, timeout=30)
+    j = kube.running()
+    assert all("zone" not in d["spec"]["template"]["spec"]["nodeSelector"] for d in cluster.all("deployments"))
+    gone(kube, i.id)
+    gone(kube, j.id)
+
+
+def test_a_region_with_replicas_keeps_its_namespace(kube):
+    i = kube.running()
+    with pytest.raises(Exception) as refusal:
+        put_region(kube, "kube-a", namespace="elsewhere")
+    assert refusal.value.code == "in_use"
+    gone(kube, i.id)
+
+
+def test_a_configuration_that_cannot_be_used_leaves_the_region_as_it_was(kube):
+    request = S.PutRegionRequest(name="kube-a", driver="kubernetes", kubernetes=S.KubernetesRegion(kubeconfig="nowhere.yaml"))
+    request.gpus.add(gpu_type="sim", total=1)
+    kube.stack.rpc("scheduler.PutRegion", request, S.Region, caller=kube.stack.operator())
+    eventually(lambda: "region cannot be reached as it is configured" in kube.service.logs(), 10, 0.1, "it is told")
+    i = kube.running()
+    gone(kube, i.id)
+    put_region(kube, "kube-a")
+
+
 def test_a_foreign_object_under_our_name_is_left_alone(kube):
     highest = kube.stack.sql("SELECT coalesce(max(id), 0) FROM scheduler.instances")[0][0]
     cluster = kube.regions["kube-a"].cluster

@@ -28,8 +28,7 @@ static kube_place place_of(const char *mode) {
   "\",\"resourceVersion\":\"7\",\"creationTimestamp\":"                                                        \
   "\"2026-11-22T20:00:00Z\",\"labels\":{\"ecolink.io/installation\":\"7b1c9a34-5d0e-4f6a-9b8c-2e1f3a4b5c6d\"," \
   "\"ecolink.io/instance\":\"142\",\"ecolink.io/replica\":\"2\"},\"annotations\":{\"ecolink.io/"               \
-  "generation\":\"" generation                                                                                 \
-  "\",\"ecolink.io/port\":\"8000\",\"ecolink.io/secret\":\"false\",\"ecolink.io/service\":\"false\"}}"
+  "generation\":\"" generation "\",\"ecolink.io/port\":\"8000\",\"ecolink.io/secret\":\"false\"}}"
 
 static yyjson_doc *doc_of(const char *json) {
   yyjson_doc *doc = yyjson_read(json, strlen(json), 0);
@@ -121,6 +120,46 @@ static void test_each_state_of_a_pod_has_its_phase_and_words(void **state) {
     assert_string_equal(o.run_id, "u-pod-1.0");
   }
   assert_non_null(strstr(judged("pod", NULL, NULL).detail, "waiting for its pod"));
+}
+
+static void test_another_endpoint_mode_asks_for_another_service(void **state) {
+  (void)state;
+  static const struct {
+    const char *mode;
+    const char *type;  // of the Service that is there; NULL: none
+    driver_need need;
+  } rows[] = {
+      {"pod", NULL, DRIVER_NEEDS_NOTHING},
+      {"pod", "NodePort", DRIVER_NEEDS_NOTHING},
+      {"service", NULL, DRIVER_NEEDS_APPLY},
+      {"service", "NodePort", DRIVER_NEEDS_APPLY},
+      {"service", "ClusterIP", DRIVER_NEEDS_NOTHING},
+      {"node_port", "ClusterIP", DRIVER_NEEDS_APPLY},
+      {"node_port", "NodePort", DRIVER_NEEDS_NOTHING},
+      {"load_balancer", "NodePort", DRIVER_NEEDS_APPLY},
+      {"load_balancer", "LoadBalancer", DRIVER_NEEDS_NOTHING},
+  };
+  kube_pod_digest p = pod_of(READY ENGINE("{\"running\":{}}"), NULL);
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    kube_service_digest s = {.node_port = 30123};
+    (void)snprintf(s.type, sizeof(s.type), "%s", rows[i].type ? rows[i].type : "");
+    assert_int_equal(judged(rows[i].mode, &p, rows[i].type ? &s : NULL).need, rows[i].need);
+  }
+}
+
+static void test_a_copy_under_another_name_is_out_of_order(void **state) {
+  (void)state;
+  kube_place place = place_of("pod");
+  kube_deployment_digest d = deployment_of("{" META("eco-142-2", "3") "}");
+  kube_view view = {.instance_id = 142, .replica_id = 2, .deployment = &d};
+  assert_true(kube_in_order(&place, &view));
+  view.stray = true;
+  assert_false(kube_in_order(&place, &view));
+  // and alone it is something that has to go
+  kube_view alone = {.instance_id = 142, .replica_id = 2, .stray = true};
+  replica_observation o;
+  assert_true(kube_judge(&place, &alone, &o));
+  assert_int_equal(o.phase, REPLICA_STOPPING);
 }
 
 static void test_the_address_is_the_one_of_the_regions_mode(void **state) {
@@ -306,6 +345,8 @@ static void test_a_log_line_begins_with_its_moment(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_each_state_of_a_pod_has_its_phase_and_words),
+      cmocka_unit_test(test_another_endpoint_mode_asks_for_another_service),
+      cmocka_unit_test(test_a_copy_under_another_name_is_out_of_order),
       cmocka_unit_test(test_the_address_is_the_one_of_the_regions_mode),
       cmocka_unit_test(test_exits_are_counted_by_comparing),
       cmocka_unit_test(test_another_hand_is_seen_and_controllers_are_none),
