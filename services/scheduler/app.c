@@ -162,8 +162,26 @@ static bool may_write(void *arg, const char *region) {
 
 static void on_change(void *arg, const char *region) {
   (void)arg;
-  (void)region;
-  regions_wake();
+  regions_wake_one(region);
+}
+
+static void keep_log(void *arg, int64_t instance_id, int replica_id, const char *lines) {
+  eco_ctx *ctx = eco_ctx_new(arg);
+  eco_tx *tx = NULL;
+  eco_status st = eco_tx_begin(ctx->db, &tx);
+  if (eco_ok(st)) {
+    st = store_logs_keep(tx, instance_id, replica_id, lines);
+    if (eco_ok(st)) {
+      st = eco_tx_commit(tx);
+    } else {
+      eco_tx_rollback(tx);
+    }
+  }
+  eco_ctx_free(ctx);
+  if (!eco_ok(st)) {
+    eco_log(ECO_LOG_WARN, "the last lines of a replica are lost", ECO_F_I64("instance", instance_id),
+            ECO_F_I64("replica", replica_id), ECO_F_STATUS(st));
+  }
 }
 
 eco_status app_open_kubernetes(eco_ctx *ctx) {
@@ -177,11 +195,12 @@ eco_status app_open_kubernetes(eco_ctx *ctx) {
   eco_status st = store_installation(tx, ctx->arena, &installation);
   eco_tx_rollback(tx);
   ECO_TRY(st);
-  const kube_driver_options options = {.installation = installation,
-                                       .kubeconfig_dir = app.kubeconfig_dir,
-                                       .service_account_dir = app.service_account_dir,
-                                       .offer_simulator = app.kubernetes_simulator,
-                                       .host = {.may_write = may_write, .changed = on_change, .arg = ctx->service}};
+  const kube_driver_options options = {
+      .installation = installation,
+      .kubeconfig_dir = app.kubeconfig_dir,
+      .service_account_dir = app.service_account_dir,
+      .offer_simulator = app.kubernetes_simulator,
+      .host = {.may_write = may_write, .changed = on_change, .keep_log = keep_log, .arg = ctx->service}};
   ECO_TRY(kube_driver_open(&options, &d));
   atomic_store(&kube_driver, d);
   return eco_success();

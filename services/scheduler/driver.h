@@ -98,6 +98,8 @@ typedef void (*replica_log_fn)(void *arg, const char *line, size_t len);
 typedef struct driver_host {
   bool (*may_write)(void *arg, const char *region);  // whether this process leads the region now, by the lease's clock
   void (*changed)(void *arg, const char *region);    // something was seen there: let its pass come at once
+  // The last lines of a replica whose log is about to go with it.
+  void (*keep_log)(void *arg, int64_t instance_id, int replica_id, const char *lines);
   void *arg;
 } driver_host;
 
@@ -116,6 +118,9 @@ typedef struct driver_ops {
   eco_status (*apply)(driver *d, const replica_spec *spec);
   // Asks it to end (SIGTERM, SIGKILL after drain_s); success means asked. Absent is success.
   eco_status (*remove)(driver *d, const char *region, int64_t instance_id, int replica_id, int drain_s);
+  // A number that changes whenever observe could tell something else. A failure means "unknown", as with observe. NULL:
+  // the driver cannot tell without looking.
+  eco_status (*version)(driver *d, const char *region, uint64_t *out);
   // Tells everything of ours that exists in the region. A failure means "unknown", never "nothing".
   eco_status (*observe)(driver *d, const char *region, replica_observe_fn fn, void *arg);
   // Lines from `offset` on (at most max_lines); offset -1: the last max_lines. *next_offset for the following call.

@@ -165,6 +165,16 @@ static eco_status fresh(kube_region *r) {
   return eco_success();
 }
 
+static eco_status driver_version(driver *base, const char *region, uint64_t *out) {
+  KUBE_USED kube_region *r = NULL;
+  ECO_TRY(kube_region_take((kube_driver *)base, region, &r));
+  pthread_mutex_lock(&r->lock);
+  eco_status st = fresh(r);
+  *out = r->changes;
+  pthread_mutex_unlock(&r->lock);
+  return st;
+}
+
 static eco_status driver_observe(driver *base, const char *region, replica_observe_fn fn, void *arg) {
   KUBE_USED kube_region *r = NULL;
   size_t n = 0;
@@ -256,6 +266,7 @@ static const driver_ops OPS = {
     .admit = driver_admit,
     .apply = driver_apply,
     .remove = driver_remove,
+    .version = driver_version,
     .observe = driver_observe,
     .logs = driver_logs,
     .forget = driver_forget,

@@ -128,7 +128,8 @@ typedef struct kube_region {
   bool heart_running;
   int64_t heard_ms;  // last answered heartbeat
   char trouble[KUBE_MESSAGE_MAX];
-  bool prepared;  // the namespace's own objects were seen to be there
+  bool prepared;     // the namespace's own objects were seen to be there
+  uint64_t changes;  // of whatever observe tells
   kube_work *queue[KUBE_BUCKETS];
   int queued;
   int users;  // who has it from kube_region_take; guarded by the driver's lock, as is next
@@ -155,6 +156,9 @@ void kube_region_done(kube_region **r);
 #define KUBE_USED __attribute__((cleanup(kube_region_done)))
 ECO_CHECKED eco_status kube_configure(driver *base, const char *name, const uint8_t *config, size_t len);
 void kube_regions_close(kube_driver *d);
+
+// Something that observe tells has changed: counts it, and lets the region's pass come. Lock not held.
+void kube_changed(kube_region *r);
 
 // The path of a kind's collection; `name` NULL: the collection itself.
 void kube_path(const kube_region *r, kube_kind kind, const char *name, const char *query, char out[KUBE_PATH_MAX]);

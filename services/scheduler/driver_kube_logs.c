@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ecolink/clock.h"
+#include "scheduler_limits.h"
 
 enum { LOG_ANSWER_MAX = 8 * 1024 * 1024, STAMP_MAX = 40 };
 
@@ -118,4 +119,57 @@ eco_status kube_logs_read(kube_region *r, int64_t instance_id, int replica_id, i
   }
   kube_answer_free(&answer);
   return st;
+}
+
+// ---- the last lines ----
+static void append_line(void *arg, const char *line, size_t len) {
+  eco_buf *out = arg;
+  len = len < SCHED_LOG_LINE_BYTES_MAX ? len : SCHED_LOG_LINE_BYTES_MAX;
+  (void)(eco_buf_append(out, line, len) && eco_buf_putc(out, '\n'));
+}
+
+// Bytes of the UTF-8 character that begins there (RFC 3629 section 4); 0: none does.
+static size_t character(const unsigned char *s, size_t left) {
+  size_t n = s[0] < 0x80                   ? 1
+             : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+             : (s[0] & 0xf0) == 0xe0       ? 3
+             : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+                                           : 0;
+  if (n == 0 || n > left || s[0] == 0) {
+    return 0;
+  }
+  for (size_t i = 1; i < n; i++) {
+    if ((s[i] & 0xc0) != 0x80) {
+      return 0;
+    }
+  }
+  bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
+  bool beyond = (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf4 && s[1] > 0x8f);
+  return overlong || beyond ? 0 : n;
+}
+
+// The database takes UTF-8 alone; an engine may print anything.
+static void make_text(char *s, size_t len) {
+  for (size_t i = 0; i < len;) {
+    size_t n = character((const unsigned char *)s + i, len - i);
+    if (n == 0) {
+      s[i] = '?';
+    }
+    i += n ? n : 1;
+  }
+}
+
+void kube_logs_keep(kube_region *r, int64_t instance_id, int replica_id) {
+  eco_buf lines;
+  int64_t next = 0;
+  eco_buf_init(&lines, (size_t)KUBE_KEPT_LOG_LINES * (SCHED_LOG_LINE_BYTES_MAX + 1));
+  eco_status st = kube_logs_read(r, instance_id, replica_id, -1, KUBE_KEPT_LOG_LINES, append_line, &lines, &next);
+  if (eco_ok(st) && lines.len > 0) {
+    size_t from = lines.len > KUBE_KEPT_LOG_BYTES ? lines.len - KUBE_KEPT_LOG_BYTES : 0;
+    const char *end = from ? memchr(lines.data + from, '\n', lines.len - from) : NULL;
+    from = end ? (size_t)(end + 1 - lines.data) : 0;
+    make_text(lines.data + from, lines.len - from);
+    r->driver->host.keep_log(r->driver->host.arg, instance_id, replica_id, lines.data + from);
+  }
+  eco_buf_free(&lines);
 }

@@ -11,4 +11,7 @@ ECO_CHECKED eco_status kube_logs_read(kube_region *r, int64_t instance_id, int r
 // Pure.
 bool kube_log_line(const char *line, size_t len, int64_t *at_ns, size_t *text);
 
+// Hands the scheduler the last lines of a replica that is about to be removed. What cannot be read is let go.
+void kube_logs_keep(kube_region *r, int64_t instance_id, int replica_id);
+
 #endif

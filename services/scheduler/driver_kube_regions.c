@@ -166,12 +166,14 @@ static void reap_retired(kube_driver *d) {
   }
 }
 
-static eco_status new_region(kube_driver *d, const char *name, const uint8_t *config, size_t len, kube_region **out) {
+static eco_status new_region(kube_driver *d, const char *name, const uint8_t *config, size_t len, uint64_t began,
+                             kube_region **out) {
   kube_region *r = calloc(1, sizeof(*r));
   if (!r) {
     return eco_error(ECO_OVERLOADED, "not enough memory");
   }
   r->driver = d;
+  r->changes = began;
   (void)pthread_mutex_init(&r->lock, NULL);
   (void)pthread_cond_init(&r->wake, NULL);
   eco_status st = open_region(r, name, config, len);
@@ -181,6 +183,13 @@ static eco_status new_region(kube_driver *d, const char *name, const uint8_t *co
   }
   *out = r;
   return eco_success();
+}
+
+static uint64_t changes_of(kube_region *r) {
+  pthread_mutex_lock(&r->lock);
+  uint64_t out = r->changes;
+  pthread_mutex_unlock(&r->lock);
+  return out;
 }
 
 static void replace(kube_driver *d, kube_region *old, kube_region *fresh) {
@@ -211,7 +220,8 @@ eco_status kube_configure(driver *base, const char *name, const uint8_t *config,
       return eco_success();
     }
   }
-  ECO_TRY(new_region(d, name, config, len, &fresh));
+  // it counts on far above its predecessor: no number of theirs is the same
+  ECO_TRY(new_region(d, name, config, len, old ? changes_of(old) + UINT32_MAX : 0, &fresh));
   replace(d, old, fresh);
   if (old) {
     eco_log(ECO_LOG_INFO, "region was configured anew", ECO_F_STR("region", name));

@@ -43,6 +43,13 @@ static void list_path(const kube_region *r, kube_kind kind, char out[KUBE_PATH_M
   kube_path(r, kind, NULL, query, out);
 }
 
+void kube_changed(kube_region *r) {
+  pthread_mutex_lock(&r->lock);
+  r->changes++;
+  pthread_mutex_unlock(&r->lock);
+  r->driver->host.changed(r->driver->host.arg, r->name);
+}
+
 // ---- lists and events ----
 static void on_begin(void *arg) {
   kube_reflector *f = arg;
@@ -72,7 +79,7 @@ static void on_event(void *arg, kube_event type, yyjson_val *object) {
     return;
   }
   if (f->kind < KUBE_OWN_KINDS) {
-    r->driver->host.changed(r->driver->host.arg, r->name);
+    kube_changed(r);
   }
 }
 
@@ -144,7 +151,9 @@ static kube_reason list_all(kube_reflector *f, const char *path) {
   f->failing_since_ms = 0;
   r->trouble[0] = '\0';
   pthread_mutex_unlock(&r->lock);
-  r->driver->host.changed(r->driver->host.arg, r->name);
+  if (f->kind < KUBE_OWN_KINDS) {
+    kube_changed(r);
+  }
   return KUBE_OK;
 }
 

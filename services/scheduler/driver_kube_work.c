@@ -12,6 +12,7 @@
 
 #include "driver_copy.h"
 #include "driver_kube_internal.h"
+#include "driver_kube_logs.h"
 #include "ecolink/clock.h"
 #include "ecolink/crash.h"
 #include "ecolink/log.h"
@@ -429,6 +430,10 @@ static eco_status do_apply(const task *t) {
 static eco_status do_remove(const task *t) {
   ECO_TRY(may_write(t));
   ECO_TRY(delete_strays(t));
+  kube_meta meta;
+  if (known(t, KUBE_DEPLOYMENTS, t->name, &meta) && meta.ours && !meta.deleting) {
+    kube_logs_keep(t->r, t->w->instance_id, t->w->replica_id);
+  }
   ECO_TRY(eco_context(delete_one(t, KUBE_DEPLOYMENTS, t->name), "Deployment %s", t->name));
   ECO_TRY(eco_context(delete_one(t, KUBE_SERVICES, t->name), "Service %s", t->name));
   return eco_context(delete_one(t, KUBE_SECRETS, t->name), "Secret %s", t->name);
@@ -463,7 +468,7 @@ static void perform(kube_region *r, kube_work *w) {
     w->due_ms = eco_boottime_ms() + kube_backoff_ms(w->failures, (uint32_t)eco_boottime_ms() * 2654435761U);
   }
   pthread_mutex_unlock(&r->lock);
-  r->driver->host.changed(r->driver->host.arg, r->name);
+  kube_changed(r);
 }
 
 // What is due now; otherwise *wait_ms until something is. Lock held.

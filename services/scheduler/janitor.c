@@ -131,7 +131,10 @@ static eco_status drop_one(eco_ctx *ctx, const instance_row *inst) {
   }
   eco_tx *tx = NULL;
   ECO_TRY(eco_tx_begin(ctx->db, &tx));
-  eco_status st = store_leavings_dropped(tx, inst->id);
+  eco_status st = store_logs_drop(tx, inst->id);
+  if (eco_ok(st)) {
+    st = store_leavings_dropped(tx, inst->id);
+  }
   if (!eco_ok(st)) {
     eco_tx_rollback(tx);
     return st;

@@ -23,6 +23,9 @@ enum {
   KUBE_EVENT_BYTES_MAX = 4 * 1024 * 1024,  // one line of a watch
   KUBE_RETRY_AFTER_MAX_S = 60,             // a server that asks for more is asked again after so long
 
+  KUBE_KEPT_LOG_LINES = 200,
+  KUBE_KEPT_LOG_BYTES = 64 * 1024,
+
   KUBE_RATE_PER_S = 50,  // of one region; the API server's own fairness comes on top
   KUBE_BURST = 100,
   KUBE_RESERVED_FOR_WRITES = 40,  // of the burst: reads leave so much to those who start and end replicas

@@ -73,6 +73,7 @@ void reconcile_forget(region_memory *region) {
   region->known = NULL;
   region->known_count = 0;
   region->last_pass_ms = 0;
+  region->next_whole_ms = 0;
 }
 
 // ---- one pass ----
@@ -91,6 +92,7 @@ typedef struct pass {
   size_t count;
   replica_facts (*facts)[SCHED_REPLICAS_MAX];  // by instance, by replica
   bool undecided;
+  pace pace;
 } pass;
 
 static eco_status observe(pass *p) {
@@ -150,6 +152,7 @@ static void gather_facts(pass *p) {
 
 static void probe_all(pass *p) {
   ready_target *targets = eco_alloc_array(p->ctx->arena, p->count * SCHED_REPLICAS_MAX + 1, sizeof(*targets));
+  int64_t now_ms = eco_boottime_ms();
   replica_facts **whose = eco_alloc_array(p->ctx->arena, p->count * SCHED_REPLICAS_MAX + 1, sizeof(*whose));
   size_t n = 0;
   for (size_t k = 0; k < p->count; k++) {
@@ -157,7 +160,12 @@ static void probe_all(pass *p) {
     for (int i = 0; i < inst->replica_count; i++) {
       const replica_row *r = &inst->replicas[i];
       replica_facts *f = &p->facts[k][i];
-      if (f->here && reconcile_wants_probe(inst, r, &f->seen, &f->memory)) {
+      if (!f->here || !reconcile_wants_probe(inst, r, &f->seen, &f->memory)) {
+        continue;
+      }
+      if (pace_trusts(inst, r, &f->seen, &f->memory, now_ms)) {
+        f->probe = PROBE_OK;
+      } else {
         // A run that has shown its name keeps it: afterwards health alone is asked.
         bool named = r->ready && strcmp(r->run_id, f->seen.run_id) == 0;
         targets[n] = (ready_target){.host = f->seen.host,
@@ -173,6 +181,16 @@ static void probe_all(pass *p) {
   for (size_t i = 0; i < n; i++) {
     whose[i]->probe = targets[i].ready ? PROBE_OK : targets[i].unknown ? PROBE_NONE : PROBE_FAILED;
     snprintf(whose[i]->probe_detail, sizeof(whose[i]->probe_detail), "%s", targets[i].detail);
+    whose[i]->memory.answered_ms = targets[i].ready ? now_ms : 0;
+  }
+}
+
+// Under what circumstances its answer was good: pace_trusts asks whether they still hold.
+static void note_answers(pass *p, size_t k) {
+  for (int i = 0; i < p->instances[k].replica_count; i++) {
+    replica_facts *f = &p->facts[k][i];
+    f->memory.answered_version = p->instances[k].version;
+    f->memory.answered_ready_us = f->seen.ready_since_us;
   }
 }
 
@@ -363,6 +381,7 @@ static void prune(pass *p) {
             ECO_F_I64("highest_seen", highest_seen), ECO_F_I64("highest_known", p->highest_id));
   }
   p->region->prune_refused = !allowed;
+  p->pace = orphans > 0 && allowed ? PACE_BUSY : p->pace;
   for (size_t s = 0; allowed && s < p->seen.count; s++) {
     const replica_observation *seen = &p->seen.list[s];
     if (orphan[s]) {
@@ -372,6 +391,36 @@ static void prune(pass *p) {
               ECO_F_I64("instance", seen->instance_id), ECO_F_I64("replica", seen->replica_id), ECO_F_STATUS(st));
     }
   }
+}
+
+// ---- leaving passes out ----
+static eco_status read_stamp(pass *p, store_stamp *out) {
+  eco_tx *tx = NULL;
+  ECO_TRY(eco_tx_begin(p->ctx->db, &tx));
+  eco_status st = store_region_stamp(tx, p->region->name, out);
+  eco_tx_rollback(tx);
+  return st;
+}
+
+static bool same_stamp(const store_stamp *a, const store_stamp *b) {
+  return a->count == b->count && a->versions == b->versions && a->prune_confirmed == b->prune_confirmed;
+}
+
+// Before anything is read: what changes meanwhile is then found by the next pass. True: the last one still stands.
+static eco_status look_for_changes(pass *p, int64_t started_ms, bool *none) {
+  region_memory *m = p->region;
+  uint64_t version = 0;
+  store_stamp stamp;
+  *none = false;
+  if (!p->driver->ops->version) {
+    return eco_success();
+  }
+  ECO_TRY(p->driver->ops->version(p->driver, m->name, &version));
+  ECO_TRY(read_stamp(p, &stamp));
+  *none = started_ms < m->next_whole_ms && version == m->driver_version && same_stamp(&stamp, &m->stamp);
+  m->driver_version = version;
+  m->stamp = stamp;
+  return eco_success();
 }
 
 static void remember(pass *p) {
@@ -464,7 +513,16 @@ eco_status reconcile_pass(eco_ctx *ctx, region_memory *region, int64_t epoch) {
   }
   p.driver = region->driver;
   p.seen_us = eco_now_us();
-  eco_status st = observe(&p);
+  bool unchanged = false;
+  eco_status st = look_for_changes(&p, started_ms, &unchanged);
+  if (eco_ok(st) && unchanged) {
+    region->last_pass_ms = started_ms;
+    return advance_watermark(&p, started_ms);
+  }
+  region->next_whole_ms = 0;
+  if (eco_ok(st)) {
+    st = observe(&p);
+  }
   if (!eco_ok(st)) {
     note_failure(region, started_ms, st);
     return eco_success();
@@ -484,12 +542,18 @@ eco_status reconcile_pass(eco_ctx *ctx, region_memory *region, int64_t epoch) {
     }
     p.undecided = p.undecided || plan.undecided;
     act(&p, k, &plan);
+    note_answers(&p, k);
+    pace asked = pace_of(&p.instances[k], p.facts[k], &plan);
+    p.pace = asked > p.pace ? asked : p.pace;
   }
   prune(&p);
   remember(&p);
   region->last_pass_ms = started_ms;
   // One instance that cannot be judged holds back the watermark, not the region.
   p.undecided = p.undecided || !eco_ok(failure);
+  if (!p.undecided && p.pace != PACE_BUSY) {
+    region->next_whole_ms = started_ms + pace_ms(p.pace);
+  }
   ECO_TRY(advance_watermark(&p, started_ms));
   return failure;
 }

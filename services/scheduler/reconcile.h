@@ -2,7 +2,9 @@
 #ifndef SCHEDULER_RECONCILE_H
 #define SCHEDULER_RECONCILE_H
 
+#include "pace.h"
 #include "reconcile_rules.h"
+#include "store.h"
 
 typedef struct remembered {
   int64_t instance_id;
@@ -19,6 +21,10 @@ typedef struct region_memory {
   int64_t last_watermark_ms;  // and of the last one that advanced its watermark
   int64_t failing_since_ms;   // the driver's list fails since; 0: it works
   bool prune_refused;
+  // what the last whole pass saw, and until when it stands while nothing changes; 0: the next pass is a whole one
+  int64_t next_whole_ms;
+  uint64_t driver_version;
+  store_stamp stamp;
   remembered *known;  // sorted by (instance, replica); malloc'd
   size_t known_count;
 } region_memory;

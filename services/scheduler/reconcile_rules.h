@@ -20,6 +20,10 @@ typedef struct replica_memory {
   bool confirmed;                  // meter.h
   char trouble[SCHED_DETAIL_MAX];  // why the driver did not accept it; empty: it did
   int64_t last_ready_us;           // meter.h
+  // its last good answer to our own question (pace.h): boot time (0: none), and what held then
+  int64_t answered_ms;
+  int64_t answered_version;
+  int64_t answered_ready_us;
 } replica_memory;
 
 typedef struct replica_facts {

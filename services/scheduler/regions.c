@@ -17,26 +17,36 @@ typedef struct region_thread {
   pthread_t thread;
   eco_service *svc;
   region_memory memory;
-  unsigned long woken;  // the wake count it has acted on
+  bool woken;  // guarded by shared.lock
   struct region_thread *next;
 } region_thread;
 
 static struct {
   pthread_mutex_t lock;
   pthread_cond_t wake;
-  unsigned long wakes;  // guarded by lock
-  bool stopping;        // guarded by lock
+  bool stopping;  // guarded by lock
   pthread_mutex_t list_lock;
-  region_thread *first;  // guarded by list_lock
+  region_thread *first;  // changed under both locks, read under either
   bool closed;           // guarded by list_lock: drivers are being closed, none is told anything any more
 } shared = {
     .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .list_lock = PTHREAD_MUTEX_INITIALIZER};
 
-void regions_wake(void) {
+// Never takes list_lock: drivers call this from threads that are joined under it.
+static void wake(const char *name) {
   pthread_mutex_lock(&shared.lock);
-  shared.wakes++;
+  for (region_thread *t = shared.first; t; t = t->next) {
+    t->woken = t->woken || !name || strcmp(t->memory.name, name) == 0;
+  }
   pthread_cond_broadcast(&shared.wake);
   pthread_mutex_unlock(&shared.lock);
+}
+
+void regions_wake(void) {
+  wake(NULL);
+}
+
+void regions_wake_one(const char *name) {
+  wake(name);
 }
 
 // False: the process ends.
@@ -51,10 +61,10 @@ static bool wait_turn(region_thread *t) {
   }
   pthread_mutex_lock(&shared.lock);
   int timed_out = 0;
-  while (!shared.stopping && shared.wakes == t->woken && timed_out == 0) {
+  while (!shared.stopping && !t->woken && timed_out == 0) {
     timed_out = pthread_cond_clockwait(&shared.wake, &shared.lock, CLOCK_MONOTONIC, &until);
   }
-  t->woken = shared.wakes;
+  t->woken = false;
   bool go_on = !shared.stopping;
   pthread_mutex_unlock(&shared.lock);
   return go_on;
@@ -105,8 +115,10 @@ static eco_status start_thread(eco_service *svc, const char *name, driver *d) {
     free(t);
     return eco_error(ECO_INTERNAL, "cannot start the thread of region %s", name);
   }
+  pthread_mutex_lock(&shared.lock);
   t->next = shared.first;
   shared.first = t;
+  pthread_mutex_unlock(&shared.lock);
   return eco_success();
 }
 
@@ -168,7 +180,9 @@ void regions_stop(void) {
   shared.closed = true;
   while (shared.first) {
     region_thread *t = shared.first;
+    pthread_mutex_lock(&shared.lock);
     shared.first = t->next;
+    pthread_mutex_unlock(&shared.lock);
     pthread_join(t->thread, NULL);
     free(t);
   }

@@ -8,6 +8,8 @@
 ECO_CHECKED eco_status regions_refresh(eco_ctx *ctx);
 // Lets every thread pass at once instead of at its next turn: something was decided.
 void regions_wake(void);
+// The same for one region: something was seen there.
+void regions_wake_one(const char *name);
 // Ends and joins the threads.
 void regions_stop(void);
 

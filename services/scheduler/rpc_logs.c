@@ -9,6 +9,8 @@
 #include "stop.h"
 #include "store.h"
 
+enum { KEPT_TOLD = 1 };  // a position behind every kept line, and before every moment that a log could name
+
 typedef struct collector {
   eco_arena *arena;
   Ecolink__V1__LogLine **lines;
@@ -63,6 +65,27 @@ static eco_status parse_cursor(const char *cursor, int64_t offsets[SCHED_REPLICA
   return eco_success();
 }
 
+// The lines that were kept when it was removed, told once: as the tail, or to who followed it from the beginning.
+static eco_status tell_kept(eco_ctx *ctx, int64_t instance_id, int most, collector *c, int64_t *offset) {
+  eco_tx *tx = NULL;
+  const char *lines = "";
+  ECO_TRY(eco_tx_begin(ctx->db, &tx));
+  eco_status st = store_logs_read(tx, ctx->arena, instance_id, c->replica->id, &lines);
+  eco_tx_rollback(tx);
+  ECO_TRY(st);
+  int count = 0;
+  for (const char *p = lines; *p; p += strcspn(p, "\n") + 1) {
+    count++;
+  }
+  for (const char *p = lines; *p; p += strcspn(p, "\n") + 1) {
+    if (count-- <= most) {
+      on_line(c, p, strcspn(p, "\n"));
+    }
+  }
+  *offset = KEPT_TOLD;
+  return eco_success();
+}
+
 static eco_status load(eco_ctx *ctx, int64_t id, instance_row *inst, driver *drivers[SCHED_REPLICAS_MAX]) {
   eco_tx *tx = NULL;
   ECO_TRY(eco_tx_begin(ctx->db, &tx));
@@ -105,10 +128,15 @@ eco_status rpc_read_logs(eco_ctx *ctx, const void *request, void *reply) {
       continue;
     }
     size_t from = c.count;
-    int most = offsets[i] < 0 ? lines : following;
+    int64_t before = offsets[i];
+    int most = before < 0 ? lines : following;
     ECO_TRY(drivers[i]->ops->logs(drivers[i], c.replica->region, inst.id, c.replica->id, offsets[i], most, on_line, &c,
                                   &offsets[i]));
-    read_all = read_all && (int)(c.count - from) < most;
+    if (c.count == from && !instance_is_live(&inst) && before <= 0) {
+      ECO_TRY(tell_kept(ctx, inst.id, lines, &c, &offsets[i]));
+    } else {
+      read_all = read_all && (int)(c.count - from) < most;
+    }
     keep_newest(&c, from, share, out);
   }
   out->ended = !instance_is_live(&inst) && read_all;

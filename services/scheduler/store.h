@@ -43,6 +43,13 @@ ECO_CHECKED eco_status store_instance_routed(eco_tx *tx, eco_arena *arena, insta
 // Instances with a replica in the region that is not gone, their launch answered.
 ECO_CHECKED eco_status store_instance_in_region(eco_tx *tx, eco_arena *arena, const char *region, instance_row **out,
                                                 size_t *count);
+// Differs whenever a row that a region's pass reads was changed, came or went.
+typedef struct store_stamp {
+  int64_t count;
+  int64_t versions;
+  bool prune_confirmed;
+} store_stamp;
+ECO_CHECKED eco_status store_region_stamp(eco_tx *tx, const char *region, store_stamp *out);
 ECO_CHECKED eco_status store_instance_highest(eco_tx *tx, int64_t *out);
 // Launches past their deadline without an answer, and those that were being undone.
 ECO_CHECKED eco_status store_launch_overdue(eco_tx *tx, eco_arena *arena, int64_t **ids, size_t *count);
@@ -70,6 +77,13 @@ typedef struct replica_state_row {
 } replica_state_row;
 ECO_CHECKED eco_status store_replica_page(eco_tx *tx, eco_arena *arena, const char *after_id, int limit,
                                           replica_state_row **out, size_t *count);
+
+// ---- kept logs (store_logs.c) ----
+ECO_CHECKED eco_status store_logs_keep(eco_tx *tx, int64_t instance_id, int replica_id, const char *lines);
+// "" when none are kept.
+ECO_CHECKED eco_status store_logs_read(eco_tx *tx, eco_arena *arena, int64_t instance_id, int replica_id,
+                                       const char **lines);
+ECO_CHECKED eco_status store_logs_drop(eco_tx *tx, int64_t instance_id);
 
 // ---- the owner's events (store_replica.c) ----
 ECO_CHECKED eco_status store_event_append(eco_tx *tx, instance_row *inst, int64_t now_us, const char *type,

@@ -49,6 +49,11 @@ static const char SQL_IN_REGION[] =
     "SELECT " INSTANCE_COLUMNS
     " FROM instances i WHERE launch_state = 'done' AND EXISTS"
     " (SELECT 1 FROM replicas r WHERE r.instance_id = i.id AND r.region = $1 AND NOT r.gone) ORDER BY id";
+// Every change of an instance and its replicas adds one to its version.
+static const char SQL_STAMP[] =
+    "SELECT count(*), coalesce(sum(i.version), 0)::bigint, coalesce((SELECT prune_confirmed FROM regions WHERE name = "
+    "$1), false) FROM instances i JOIN replicas r ON r.instance_id = i.id"
+    " WHERE r.region = $1 AND NOT r.gone AND i.launch_state = 'done'";
 static const char SQL_HIGHEST[] = "SELECT coalesce(max(id), 0) FROM instances";
 static const char SQL_OVERDUE[] =
     "SELECT id FROM instances WHERE launch_state = 'closing' OR (launch_state = 'open' AND launch_deadline < "
@@ -225,6 +230,15 @@ eco_status store_instance_in_region(eco_tx *tx, eco_arena *arena, const char *re
   eco_rows *rows = NULL;
   ECO_TRY(eco_tx_exec(tx, SQL_IN_REGION, &rows, ECO_PARAMS(eco_p_str(region))));
   return read_rows(tx, arena, rows, out, count);
+}
+
+eco_status store_region_stamp(eco_tx *tx, const char *region, store_stamp *out) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(tx, SQL_STAMP, &rows, ECO_PARAMS(eco_p_str(region))));
+  *out = (store_stamp){.count = eco_row_i64(rows, 0, 0),
+                       .versions = eco_row_i64(rows, 0, 1),
+                       .prune_confirmed = eco_row_bool(rows, 0, 2)};
+  return eco_success();
 }
 
 eco_status store_instance_highest(eco_tx *tx, int64_t *out) {

@@ -75,13 +75,17 @@ class KubeWorld(World):
             end()
 
 
+def rooms_are_seen(kube):
+    eventually(lambda: kube.stack.sql("SELECT min(total) FROM scheduler.gpu_rooms")[0][0] == 16, 30, 0.1, "free GPUs are seen")
+
+
 @pytest.fixture(scope="module")
 def kube(stack, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("kube-pki"))
     make_authority(folder)
     w = KubeWorld(stack, folder)
     w.start()
-    eventually(lambda: w.stack.sql("SELECT min(total) FROM scheduler.gpu_rooms")[0][0] == 16, 30, 0.1, "free GPUs are seen")
+    rooms_are_seen(w)
     yield w
     w.close()
 
@@ -193,6 +197,7 @@ def test_a_region_configured_anew_is_followed_at_once(kube):
     assert all("zone" not in d["spec"]["template"]["spec"]["nodeSelector"] for d in cluster.all("deployments"))
     gone(kube, i.id)
     gone(kube, j.id)
+    rooms_are_seen(kube)
 
 
 def test_a_region_with_replicas_keeps_its_namespace(kube):
@@ -211,6 +216,7 @@ def test_a_configuration_that_cannot_be_used_leaves_the_region_as_it_was(kube):
     i = kube.running()
     gone(kube, i.id)
     put_region(kube, "kube-a")
+    rooms_are_seen(kube)
 
 
 def test_a_foreign_object_under_our_name_is_left_alone(kube):
@@ -398,6 +404,22 @@ def test_a_scheduler_that_dies_half_way_leaks_nothing(kube, point):
         kube.until(i.id, RUNNING, ready=2, timeout=60)
     gone(kube, i.id)
     assert kube.reserved() == 0
+
+
+def logs_of(kube, instance, **fields):
+    return kube.stack.rpc("scheduler.ReadInstanceLogs", S.ReadInstanceLogsRequest(id=instance, **fields), S.InstanceLogs, caller=kube.owner)
+
+
+def test_last_lines_outlive_their_pod(kube):
+    i = kube.running()
+    live = logs_of(kube, i.id)
+    assert len(live.data) == 2 and not live.ended
+    gone(kube, i.id)
+    kept = logs_of(kube, i.id)
+    assert sorted(line.text for line in kept.data) == sorted(line.text for line in live.data)
+    assert {line.replica_id for line in kept.data} == {1, 2}
+    after = logs_of(kube, i.id, cursor=kept.next_cursor)
+    assert not after.data and after.ended
 
 
 def test_yesterdays_database_kills_nobody(kube):

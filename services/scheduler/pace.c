@@ -1,0 +1,55 @@
+// The rules of pace.
+#include "pace.h"
+
+#include <string.h>
+
+static pace of_replica(const instance_row *inst, const replica_row *r, const replica_facts *f, driver_action action) {
+  const replica_observation *seen = &f->seen;
+  if (action != DO_NOTHING || f->memory.failures > 0 || *f->memory.trouble || seen->need != DRIVER_NEEDS_NOTHING ||
+      f->probe == PROBE_NONE) {
+    // a starting replica is not asked: that alone is no haste
+    bool starts = action == DO_NOTHING && f->memory.failures == 0 && !*f->memory.trouble &&
+                  seen->need == DRIVER_NEEDS_NOTHING && seen->phase != REPLICA_ALIVE && seen->phase != REPLICA_ABSENT;
+    return starts ? PACE_WAITING : PACE_BUSY;
+  }
+  bool settled = inst->status == ST_RUNNING && r->ready && seen->phase == REPLICA_ALIVE &&
+                 seen->generation >= r->generation && r->rolled >= inst->generation;
+  return settled ? PACE_QUIET : PACE_BUSY;
+}
+
+pace pace_of(const instance_row *inst, const replica_facts *facts, const reconcile_plan *plan) {
+  pace out = plan->undecided ? PACE_BUSY : PACE_QUIET;
+  for (int i = 0; i < inst->replica_count; i++) {
+    if (facts[i].here && !inst->replicas[i].gone) {
+      pace p = of_replica(inst, &inst->replicas[i], &facts[i], plan->actions[i]);
+      out = p > out ? p : out;
+    } else if (!inst->replicas[i].ready) {
+      // deadlines of the instance run while a replica elsewhere is not Ready
+      out = out > PACE_WAITING ? out : PACE_WAITING;
+    }
+  }
+  return out;
+}
+
+int64_t pace_ms(pace p) {
+  switch (p) {
+    case PACE_QUIET:
+      return PACE_QUIET_MS;
+    case PACE_WAITING:
+      return PACE_WAITING_MS;
+    default:
+      return 0;
+  }
+}
+
+bool pace_trusts(const instance_row *inst, const replica_row *r, const replica_observation *seen,
+                 const replica_memory *memory, int64_t now_ms) {
+  if (seen->phase != REPLICA_ALIVE || !seen->ready_since_us || !r->ready || memory->failures > 0 ||
+      strcmp(r->run_id, seen->run_id) != 0 || strcmp(r->host, seen->host) != 0 || r->port != seen->port) {
+    return false;
+  }
+  // spread out, so that what was asked together is not asked together for ever
+  int64_t trusted_ms = PACE_ASK_MS - (inst->id * 7919 + r->id * 104729) % (PACE_ASK_MS / 4);
+  return memory->answered_ms && now_ms - memory->answered_ms < trusted_ms &&
+         memory->answered_version == inst->version && memory->answered_ready_us == seen->ready_since_us;
+}

@@ -1,0 +1,160 @@
+// When a whole pass is due, and which replicas are asked again.
+#include <string.h>
+
+#include "cmocka_all.h"
+#include "pace.h"
+
+typedef struct scene {
+  instance_row inst;
+  replica_facts facts[SCHED_REPLICAS_MAX];
+  reconcile_plan plan;
+} scene;
+
+// One replica here, Ready, answered a second ago; another one elsewhere, Ready too.
+static scene settled(void) {
+  scene s = {
+      .inst = {
+          .id = 142, .version = 9, .status = ST_RUNNING, .generation = 1, .total_replicas = 2, .replica_count = 2}};
+  for (int i = 0; i < 2; i++) {
+    s.inst.replicas[i] = (replica_row){.id = i + 1, .generation = 1, .rolled = 1, .ready = true, .port = 8000};
+  }
+  strcpy(s.inst.replicas[0].run_id, "run");
+  strcpy(s.inst.replicas[0].host, "10.0.0.1");
+  replica_facts *f = &s.facts[0];
+  f->here = true;
+  f->probe = PROBE_OK;
+  f->seen = (replica_observation){
+      .generation = 1, .phase = REPLICA_ALIVE, .port = 8000, .need = DRIVER_NEEDS_NOTHING, .ready_since_us = 77};
+  strcpy(f->seen.run_id, "run");
+  strcpy(f->seen.host, "10.0.0.1");
+  f->memory = (replica_memory){.answered_ms = 1000000, .answered_version = 9, .answered_ready_us = 77};
+  return s;
+}
+
+static pace pace_after(const scene *s) {
+  return pace_of(&s->inst, s->facts, &s->plan);
+}
+
+static bool trusted(const scene *s, int64_t now_ms) {
+  return pace_trusts(&s->inst, &s->inst.replicas[0], &s->facts[0].seen, &s->facts[0].memory, now_ms);
+}
+
+static void test_a_settled_instance_is_quiet(void **state) {
+  (void)state;
+  scene s = settled();
+  assert_int_equal(pace_after(&s), PACE_QUIET);
+  assert_true(pace_ms(PACE_QUIET) > pace_ms(PACE_WAITING));
+  assert_int_equal(pace_ms(PACE_BUSY), 0);
+}
+
+static void test_whatever_is_pending_keeps_the_pace_up(void **state) {
+  (void)state;
+  scene s = settled();
+  s.plan.actions[0] = DO_APPLY;
+  assert_int_equal(pace_after(&s), PACE_BUSY);
+  s = settled();
+  s.plan.undecided = true;
+  assert_int_equal(pace_after(&s), PACE_BUSY);
+  s = settled();
+  s.facts[0].memory.failures = 1;
+  assert_int_equal(pace_after(&s), PACE_BUSY);
+  s = settled();
+  s.facts[0].seen.need = DRIVER_NEEDS_APPLY;
+  assert_int_equal(pace_after(&s), PACE_BUSY);
+  s = settled();
+  strcpy(s.facts[0].memory.trouble, "refused");
+  assert_int_equal(pace_after(&s), PACE_BUSY);
+  s = settled();
+  s.inst.replicas[0].ready = false;
+  assert_int_equal(pace_after(&s), PACE_BUSY);
+  s = settled();
+  s.inst.generation = 2;  // a restart is under way
+  assert_int_equal(pace_after(&s), PACE_BUSY);
+  s = settled();
+  s.inst.status = ST_STOPPING;
+  assert_int_equal(pace_after(&s), PACE_BUSY);
+  s = settled();
+  s.facts[0].seen.phase = REPLICA_ABSENT;
+  s.facts[0].probe = PROBE_NONE;
+  assert_int_equal(pace_after(&s), PACE_BUSY);
+}
+
+static void test_a_starting_replica_waits_for_its_cluster(void **state) {
+  (void)state;
+  scene s = settled();
+  s.facts[0].seen.phase = REPLICA_STARTING;
+  s.facts[0].probe = PROBE_NONE;
+  s.inst.replicas[0].ready = false;
+  assert_int_equal(pace_after(&s), PACE_WAITING);
+  s = settled();
+  s.inst.replicas[1].ready = false;  // elsewhere: the instance's deadlines run
+  assert_int_equal(pace_after(&s), PACE_WAITING);
+  s.inst.replicas[1].gone = true;
+  s.facts[0].seen.phase = REPLICA_EXITED;
+  s.facts[0].probe = PROBE_NONE;
+  assert_int_equal(pace_after(&s), PACE_WAITING);
+}
+
+static void test_a_good_answer_is_believed_for_a_while(void **state) {
+  (void)state;
+  scene s = settled();
+  assert_true(trusted(&s, 1000000));
+  assert_true(trusted(&s, 1000000 + PACE_ASK_MS * 3 / 4 - 1));
+  assert_false(trusted(&s, 1000000 + PACE_ASK_MS));
+}
+
+static void test_a_good_answer_is_void_once_anything_changes(void **state) {
+  (void)state;
+  for (int change = 0; change < 9; change++) {
+    scene s = settled();
+    switch (change) {
+      case 0:
+        s.inst.version++;  // health's verdict is such a change
+        break;
+      case 1:
+        s.facts[0].seen.ready_since_us++;
+        break;
+      case 2:
+        strcpy(s.facts[0].seen.run_id, "other");
+        break;
+      case 3:
+        strcpy(s.facts[0].seen.host, "10.0.0.2");
+        break;
+      case 4:
+        s.facts[0].seen.port = 8001;
+        break;
+      case 5:
+        s.facts[0].memory.failures = 1;
+        break;
+      case 6:
+        s.inst.replicas[0].ready = false;
+        break;
+      case 7:
+        s.facts[0].seen.phase = REPLICA_STARTING;
+        break;
+      default:
+        s.facts[0].memory.answered_ms = 0;
+        break;
+    }
+    assert_false(trusted(&s, 1000001));
+  }
+}
+
+static void test_a_driver_that_does_not_judge_is_asked_each_time(void **state) {
+  (void)state;
+  scene s = settled();
+  s.facts[0].seen.ready_since_us = s.facts[0].memory.answered_ready_us = 0;
+  assert_false(trusted(&s, 1000001));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_a_settled_instance_is_quiet),
+      cmocka_unit_test(test_whatever_is_pending_keeps_the_pace_up),
+      cmocka_unit_test(test_a_starting_replica_waits_for_its_cluster),
+      cmocka_unit_test(test_a_good_answer_is_believed_for_a_while),
+      cmocka_unit_test(test_a_good_answer_is_void_once_anything_changes),
+      cmocka_unit_test(test_a_driver_that_does_not_judge_is_asked_each_time),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
