@@ -37,6 +37,8 @@ typedef struct family {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static family *families;
 static family **families_tail = &families;
+static void (*before_write)(void *arg);
+static void *before_write_arg;
 
 static void *must(void *p) {
   if (p == NULL) {
@@ -123,6 +125,16 @@ void eco_metric_observe(eco_metric *m, double v) {
   }
 }
 
+void eco_metric_set_histogram(eco_metric *m, const int64_t *counts, double sum) {
+  int64_t n = 0;
+  for (int i = 0; i <= m->bound_count; i++) {
+    atomic_store_explicit(&m->buckets[i], counts[i], memory_order_relaxed);
+    n += counts[i];
+  }
+  atomic_store_explicit(&m->value, n, memory_order_relaxed);
+  atomic_store_explicit(&m->sum, sum, memory_order_relaxed);
+}
+
 int64_t eco_metric_value(const eco_metric *m) {
   return atomic_load_explicit(&m->value, memory_order_relaxed);
 }
@@ -182,8 +194,22 @@ static bool write_family(eco_buf *out, const family *f) {
   return true;
 }
 
+void eco_metrics_before_write(void (*fn)(void *arg), void *arg) {
+  (void)pthread_mutex_lock(&lock);
+  before_write = fn;
+  before_write_arg = arg;
+  (void)pthread_mutex_unlock(&lock);
+}
+
 bool eco_metrics_write(eco_buf *out) {
   bool ok = true;
+  (void)pthread_mutex_lock(&lock);
+  void (*fn)(void *arg) = before_write;
+  void *arg = before_write_arg;
+  (void)pthread_mutex_unlock(&lock);
+  if (fn != NULL) {
+    fn(arg);  // registers and sets metrics: without the lock
+  }
   (void)pthread_mutex_lock(&lock);
   for (const family *f = families; ok && f != NULL; f = f->next) {
     ok = write_family(out, f);

@@ -9,7 +9,6 @@
 #include "config.h"
 #include "ecolink/error_json.h"
 #include "ecolink/log.h"
-#include "metrics.h"
 #include "upstream.h"
 
 enum { LENGTH_DIGITS_MAX = 18 };
@@ -35,7 +34,7 @@ int gw_answer_head(gw_req *r, gw_upstream *up) {
   }
   uint64_t since = r->sent_ns && r->request_sent ? r->sent_ns : r->started_ns;
   r->first_byte_us = (now_ns - since) / 1000;
-  gw_metrics_first_byte((double)r->first_byte_us / 1e6);
+  gw_metrics_observe(&r->loop->metrics->first_byte, now_ns - since);
   if (status == 101 && (!r->websocket || !gw_slice_is(gw_head_get(&up->head, GW_H_UPGRADE), "websocket"))) {
     return HPE_USER;
   }
@@ -54,7 +53,7 @@ int gw_answer_head(gw_req *r, gw_upstream *up) {
   r->answer_sse = is_event_stream(type) && r->kind != GW_KIND_PROXY;
   r->answer_json = is_json(type) && status == 200;
   if (r->answer_sse) {
-    gw_metrics_streams(1);
+    gw_metrics_add(&r->loop->metrics->streams, 1);
   }
   gw_sse_init(&r->sse);
   if (r->kind == GW_KIND_PROXY && is_event_stream(type)) {
@@ -97,7 +96,7 @@ static void send_head(gw_req *r) {
   gw_io_write(&r->client->io, r->loop->scratch, n);
   r->released = true;
   r->hold_until_ms = 0;
-  gw_metrics_first_content((double)(uv_hrtime() - r->started_ns) / 1e9);
+  gw_metrics_observe(&r->loop->metrics->first_content, uv_hrtime() - r->started_ns);
   if (r->request_sent) {
     gw_req_shrink(r);
     gw_block_put(&r->loop->pool, up->head_block);
@@ -144,8 +143,19 @@ void gw_answer_release(gw_req *r) {
 
 // ---- body ----
 
+static void note_event(gw_req *r) {
+  uint64_t now_ns = uv_hrtime();
+  if (r->event_ns) {
+    gw_metrics_observe(&r->loop->metrics->event_gap, now_ns - r->event_ns);
+  }
+  r->event_ns = now_ns;
+}
+
 static void sse_bytes(gw_req *r, const char *p, size_t n) {
   size_t complete = gw_sse_feed(&r->sse, p, n);
+  if (complete > 0) {
+    note_event(r);
+  }
   if (!r->released && (r->sse.content || r->held.end + n > GW_HOLD_MAX)) {
     gw_answer_release(r);
   }
@@ -211,7 +221,7 @@ void gw_answer_broken(gw_req *r, gw_failure kind) {
   eco_log(ECO_LOG_WARN, "answer broken off", ECO_F_I64("instance", r->instance_id), ECO_F_STR("region", r->region),
           ECO_F_STR("kind", gw_failure_word(kind)));
   eco_log_set_context(NULL, NULL);
-  gw_metrics_error(eco_code_word(st.code));
+  gw_metrics_add(&r->loop->metrics->errors[st.code], 1);
   r->early = true;  // counts as an error in the usage records
   if (r->client->mode == GW_CLIENT_TUNNEL) {
     gw_client_drop(r->client);

@@ -295,12 +295,16 @@ static void set_gauges(gw_bus *bus) {
   size_t keys = s->n_keys;
   size_t routes = s->n_routes;
   gw_reader_end(bus->store, bus->reader_index);
-  int64_t since = atomic_load(&bus->routes.synced_ms);
+  int64_t keys_ms = atomic_load(&bus->keys.synced_ms);
+  int64_t routes_ms = atomic_load(&bus->routes.synced_ms);
   int64_t dropped = bus->spool.dropped;
   for (size_t i = 0; i < bus->n_loops; i++) {
     dropped += (int64_t)atomic_load(&bus->loops[i]->usage->dropped);
   }
-  gw_metrics_snapshot(keys, routes, since ? eco_boottime_ms() - since : 0);
+  gw_metrics_snapshot(keys, routes);
+  if (keys_ms && routes_ms) {
+    gw_metrics_confirmed(keys_ms < routes_ms ? keys_ms : routes_ms);
+  }
   gw_metrics_spool(gw_spool_pending(&bus->spool), dropped);
 }
 

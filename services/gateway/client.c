@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "config.h"
-#include "metrics.h"
 
 static gw_client *of(gw_io *io) {
   return (gw_client *)(void *)io;
@@ -277,7 +276,7 @@ void gw_client_accept(uv_stream_t *listener, int status) {
   memset(c, 0, sizeof *c);
   gw_io_init(&c->io, loop, &FNS);
   loop->n_clients++;
-  gw_metrics_clients(1);
+  gw_metrics_add(&loop->metrics->clients, 1);
   gw_list_add(&loop->quiet, c);
   c->since_ms = gw_loop_now(loop);
   if (uv_accept(listener, (uv_stream_t *)&c->io.tcp) != 0 || loop->n_clients > (size_t)gw_cfg.clients_max ||
@@ -308,7 +307,7 @@ void gw_client_drop(gw_client *c) {
   }
   gw_list_remove(c->list, c);
   loop->n_clients--;
-  gw_metrics_clients(-1);
+  gw_metrics_add(&loop->metrics->clients, -1);
   gw_io_close(&c->io);
 }
 

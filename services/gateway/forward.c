@@ -5,7 +5,6 @@
 #include "client.h"
 #include "config.h"
 #include "ecolink/clock.h"
-#include "metrics.h"
 #include "upstream.h"
 
 // ---- choosing ----
@@ -41,7 +40,7 @@ static void begin_attempt(gw_req *r, gw_replica *replica, bool fresh) {
     r->tried[r->n_tried++] = replica->id;
   }
   if (r->attempts > 1) {
-    gw_metrics_retry();
+    gw_metrics_add(&r->loop->metrics->retries, 1);
   }
   memcpy(r->region, replica->at.region, sizeof r->region);
   r->head_sent = false;
@@ -293,9 +292,10 @@ static void reset_answer(gw_req *r) {
   gw_chain_clear(&r->loop->pool, &r->held);
   r->held_events = 0;
   r->hold_until_ms = 0;
+  r->event_ns = 0;
   r->status = 0;
   if (r->answer_sse) {
-    gw_metrics_streams(-1);
+    gw_metrics_add(&r->loop->metrics->streams, -1);
   }
   r->answer_sse = false;
   r->answer_json = false;

@@ -126,11 +126,19 @@ static void drain_step(gw_loop *loop) {
   }
 }
 
+// What /metrics reads while the loop runs on.
+static void set_gauges(gw_loop *loop) {
+  gw_metrics_set(&loop->metrics->held_bytes, loop->held);
+  gw_metrics_set(&loop->metrics->blocks_used, loop->pool.n_used);
+  gw_metrics_set(&loop->metrics->blocks_free, loop->pool.n_free);
+}
+
 static void check_cb(uv_check_t *h) {
   gw_loop *loop = h->data;
   continue_paused(loop);
   flush_dirty(loop);
   drain_step(loop);
+  set_gauges(loop);
   if (loop->snapshot) {
     gw_reader_end(loop->store, loop->index);
     loop->snapshot = NULL;
@@ -219,6 +227,7 @@ eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct so
   loop->clients.size = sizeof(gw_client);
   loop->requests.size = sizeof(gw_req);
   loop->upstreams.size = sizeof(gw_upstream);
+  loop->metrics = gw_metrics_new();
   loop->read_buffer = malloc(GW_READ_BUFFER);
   loop->scratch = malloc(GW_SCRATCH);
   loop->usage = gw_usage_ring_new();

@@ -13,6 +13,7 @@
 
 #include "ecolink/buf.h"
 #include "io.h"
+#include "metrics.h"
 #include "mgmt.h"
 #include "pool.h"
 #include "replica.h"
@@ -43,6 +44,7 @@ struct gw_loop {
   char *read_buffer;
   char *scratch;
   eco_buf text;  // for our own bodies: kept, so that an error costs no allocation
+  gw_metrics *metrics;
   gw_pool pool;
   gw_slab clients;
   gw_slab requests;

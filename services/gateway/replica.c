@@ -8,7 +8,6 @@
 
 #include "ecolink/log.h"
 #include "loop.h"
-#include "metrics.h"
 #include "snapshot_shard.h"
 #include "upstream.h"
 
@@ -105,9 +104,9 @@ void gw_replica_failed(gw_loop *loop, gw_replica *r, unsigned endpoint_class, gw
   gw_ewma *latency = &r->latency[endpoint_class];
   gw_ewma_add(latency, latency->value_us > timeout_us ? latency->value_us : timeout_us, now);
   r->failures[kind]++;
-  gw_metrics_upstream_failure(kind);
+  gw_metrics_add(&loop->metrics->failures[kind], 1);
   if (gw_outlier_failed(&r->outlier, EJECT_AFTER, now)) {
-    gw_metrics_ejection();
+    gw_metrics_add(&loop->metrics->ejections, 1);
     eco_log(ECO_LOG_WARN, "replica ejected for a while", ECO_F_I64("instance", r->instance_id),
             ECO_F_I64("replica", r->id), ECO_F_STR("region", r->at.region), ECO_F_STR("kind", gw_failure_word(kind)));
   }

@@ -10,7 +10,6 @@
 #include "ecolink/clock.h"
 #include "ecolink/error_json.h"
 #include "ecolink/log.h"
-#include "metrics.h"
 #include "snapshot_shard.h"
 #include "upstream.h"
 
@@ -42,18 +41,19 @@ gw_req *gw_req_new(gw_client *c) {
 void gw_req_count(gw_req *r) {
   assert(!r->counted);
   r->counted = true;
-  gw_metrics_in_flight(1);
+  gw_metrics_add(&r->loop->metrics->in_flight, 1);
   if (r->cell) {
     atomic_fetch_add_explicit(&r->cell->in_flight, 1, memory_order_relaxed);
   }
 }
 
 static void account(gw_req *r) {
-  gw_metrics_in_flight(-1);
+  gw_metrics *m = r->loop->metrics;
+  gw_metrics_add(&m->in_flight, -1);
   if (r->cell) {
     atomic_fetch_sub_explicit(&r->cell->in_flight, 1, memory_order_relaxed);
   }
-  gw_metrics_answer(r->status, (double)(uv_hrtime() - r->started_ns) / 1e9);
+  gw_metrics_answer(m, r->status, uv_hrtime() - r->started_ns);
   if (!r->cell || !r->instance_id || r->kind == GW_KIND_MGMT || r->attempts == 0) {
     return;
   }
@@ -72,7 +72,8 @@ static void account(gw_req *r) {
       .error = r->early || r->status == 0 || r->status >= 400,  // early: broken off after its head, too
   };
   gw_usage_push(r->loop->usage, &record);
-  gw_metrics_tokens(prompt, completion);
+  gw_metrics_add(&m->prompt_tokens, prompt);
+  gw_metrics_add(&m->completion_tokens, completion);
 }
 
 void gw_req_body_release(gw_req *r, uint64_t offset) {
@@ -99,7 +100,7 @@ void gw_req_free(gw_req *r) {
   gw_loop *loop = r->loop;
   assert(!r->up && !r->bridge);
   if (r->answer_sse) {
-    gw_metrics_streams(-1);
+    gw_metrics_add(&loop->metrics->streams, -1);
   }
   if (r->counted) {
     account(r);
@@ -248,7 +249,7 @@ static void log_error(const gw_req *r) {
 void gw_req_answer_error(gw_req *r, eco_status error) {
   r->early = true;
   r->error = error;
-  gw_metrics_error(eco_code_word(error.code));
+  gw_metrics_add(&r->loop->metrics->errors[error.code], 1);
   log_error(r);
   eco_buf *text = &r->loop->text;
   eco_buf_reset(text);

@@ -95,7 +95,8 @@ typedef struct gw_req {
   gw_chain held;         // answer bytes not yet passed on
   uint64_t held_events;  // of them, complete events
   uint64_t hold_until_ms;
-  gw_sse sse;  // sse.walk alone serves JSON answers
+  uint64_t event_ns;  // when the last event was complete; 0: none yet
+  gw_sse sse;         // sse.walk alone serves JSON answers
   // accounting
   uint64_t started_ns;
   uint64_t sent_ns;

@@ -107,11 +107,16 @@ static void busy_remove(gw_upstream *up) {
   }
 }
 
+static void idle_count(gw_upstream *up, int n) {
+  up->replica->n_idle += (unsigned)n;
+  gw_metrics_add(&up->io.loop->metrics->upstreams_idle, n);
+}
+
 static void idle_remove(gw_upstream *up) {
   for (gw_upstream **at = &up->replica->idle; *at; at = &(*at)->next) {
     if (*at == up) {
       *at = up->next;
-      up->replica->n_idle--;
+      idle_count(up, -1);
       return;
     }
   }
@@ -270,7 +275,7 @@ static gw_upstream *take_idle(gw_loop *loop, gw_replica *replica) {
   gw_upstream *up = replica->idle;
   if (up) {
     replica->idle = up->next;
-    replica->n_idle--;
+    idle_count(up, -1);
     up->reused = true;
     up->deadline_ms = 0;
   }
@@ -280,9 +285,11 @@ static gw_upstream *take_idle(gw_loop *loop, gw_replica *replica) {
 gw_upstream *gw_upstream_take(gw_loop *loop, gw_replica *replica, gw_req *r, bool fresh) {
   gw_upstream *up = fresh ? NULL : take_idle(loop, replica);
   if (up) {
+    gw_metrics_add(&loop->metrics->reuses, 1);
     bind_to(up, r);
     return up;
   }
+  gw_metrics_add(&loop->metrics->connects, 1);
   up = gw_slab_get(&loop->upstreams);
   memset(up, 0, sizeof *up);
   gw_io_init(&up->io, loop, &FNS);
@@ -317,7 +324,7 @@ void gw_upstream_release(gw_upstream *up, bool reusable) {
   up->idle_since_ms = gw_loop_now(up->io.loop);
   up->next = replica->idle;
   replica->idle = up;
-  replica->n_idle++;
+  idle_count(up, 1);
   gw_io_read(&up->io, true);
 }
 

@@ -20,7 +20,13 @@ eco_metric *eco_histogram(const char *name, const char *help, const char *labels
 void eco_metric_add(eco_metric *m, int64_t n);     // counters and gauges
 void eco_metric_set(eco_metric *m, int64_t v);     // gauges
 void eco_metric_observe(eco_metric *m, double v);  // histograms
+// Takes over what was counted elsewhere: counts[i] observations up to bound i, the last one above all of them, and
+// their sum.
+void eco_metric_set_histogram(eco_metric *m, const int64_t *counts, double sum);
 int64_t eco_metric_value(const eco_metric *m);
+// Called at the beginning of each eco_metrics_write, on its thread: for who counts elsewhere and sets metrics only when
+// they are asked for. At most one.
+void eco_metrics_before_write(void (*fn)(void *arg), void *arg);
 bool eco_metrics_write(eco_buf *out);  // false: the buffer's maximum was reached
 
 #endif

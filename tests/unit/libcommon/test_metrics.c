@@ -88,6 +88,26 @@ static void test_no_update_of_several_threads_is_lost(void **state) {
   assert_non_null(strstr(written(), "shared_seconds_sum 40000\nshared_seconds_count 80000\n"));
 }
 
+static void set_before_write(void *arg) {
+  static const double bounds[] = {1, 5, 0};
+  static const int64_t counts[] = {2, 0, 3};
+  eco_metric_set(eco_counter("late_total", "l", NULL), ++*(int64_t *)arg);
+  eco_metric_set_histogram(eco_histogram("late_seconds", "l", NULL, bounds), counts, 61.5);
+}
+
+static void test_what_is_counted_elsewhere_is_taken_over_at_each_write(void **state) {
+  (void)state;
+  int64_t writes = 6;
+  eco_metrics_before_write(set_before_write, &writes);
+  assert_non_null(strstr(written(), "late_total 7\n"));
+  const char *all = written();
+  assert_non_null(strstr(all, "late_total 8\n"));
+  assert_non_null(strstr(all,
+                         "late_seconds_bucket{le=\"1\"} 2\nlate_seconds_bucket{le=\"5\"} 2\n"
+                         "late_seconds_bucket{le=\"+Inf\"} 5\nlate_seconds_sum 61.5\nlate_seconds_count 5\n"));
+  eco_metrics_before_write(NULL, NULL);
+}
+
 static void test_a_buffer_that_is_too_small_is_reported(void **state) {
   (void)state;
   (void)eco_counter("some_total", "s", NULL);
@@ -105,6 +125,7 @@ int main(void) {
       cmocka_unit_test(test_families_are_written_together_with_one_head),
       cmocka_unit_test(test_a_histogram_counts_cumulatively),
       cmocka_unit_test(test_no_update_of_several_threads_is_lost),
+      cmocka_unit_test(test_what_is_counted_elsewhere_is_taken_over_at_each_write),
       cmocka_unit_test(test_a_buffer_that_is_too_small_is_reported),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
