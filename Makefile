@@ -41,7 +41,7 @@ demo: install build ## a real language model: launch in two regions, chat, kill 
 	@deploy/demo/run
 
 ## ---- building and testing ----
-.PHONY: build test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan test-kube mutants format format-check lint bench fuzz
+.PHONY: build test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan test-kube mutants format format-check lint bench bench-gateway fuzz
 build: ## build everything (ECOLINK_BUILD_DIR=build/release)
 	@deploy/local/build $(PRESET)
 
@@ -89,8 +89,11 @@ lint: ## clang-format, clang-tidy, shellcheck, rules of the tests
 	@deploy/local/install lint
 	@deploy/local/lint
 
-bench: build ## what the gateway costs, against the engine alone (tests/bench)
-	@tests/bench/run
+bench: bench-gateway
+
+bench-gateway: build ## the gateway against its peers: requests/s, latency, CPU, memory (docs/benchmarks.md; needs two quiet processors)
+	@deploy/local/install bench
+	@tests/bench/gateway/run
 
 fuzz: ## fuzz every target for FUZZ_S seconds of CPU (default 60) from its corpus
 	@deploy/local/install fuzz

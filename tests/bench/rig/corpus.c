@@ -134,12 +134,13 @@ static size_t body_bytes(rig_size size, uint64_t random) {
   }
 }
 
-static void add_head(text *t, const char *key, bool chunked, size_t length) {
+static void add_head(text *t, const char *key, const char *extra, bool chunked, size_t length) {
   addf(t,
        "POST /v1/chat/completions HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: OpenAI/Python 1.99.0\r\n"
        "Accept: application/json\r\nAccept-Encoding: gzip, deflate\r\nContent-Type: application/json\r\n"
        "Authorization: Bearer %s\r\nX-Stainless-Lang: python\r\nX-Stainless-Retry-Count: 0\r\n",
        key);
+  add(t, extra, strlen(extra));
   if (chunked) {
     addf(t, "Transfer-Encoding: chunked\r\n\r\n");
   } else {
@@ -147,9 +148,9 @@ static void add_head(text *t, const char *key, bool chunked, size_t length) {
   }
 }
 
-static rig_request make(const char *key, const text *body, bool chunked, uint64_t random) {
+static rig_request make(const char *key, const char *extra, const text *body, bool chunked, uint64_t random) {
   text t = {0};
-  add_head(&t, key, chunked, body->len);
+  add_head(&t, key, extra, chunked, body->len);
   if (chunked) {
     size_t cut = 1 + (size_t)(random % (body->len - 1));
     addf(&t, "%zx\r\n", cut);
@@ -163,7 +164,7 @@ static rig_request make(const char *key, const text *body, bool chunked, uint64_
   return (rig_request){.bytes = t.p, .len = t.len};
 }
 
-rig_corpus rig_corpus_new(const rig_population *p, rig_size size, bool wrong, bool stream) {
+rig_corpus rig_corpus_new(const rig_population *p, rig_size size, bool wrong, bool stream, const char *extra) {
   rig_corpus c = {.n = size == RIG_CHAT ? CHAT_REQUESTS : size == RIG_64K ? LARGE_REQUESTS : HUGE_REQUESTS};
   c.requests = calloc(c.n, sizeof *c.requests);
   if (!c.requests) {
@@ -187,7 +188,7 @@ rig_corpus rig_corpus_new(const rig_population *p, rig_size size, bool wrong, bo
     body.len = 0;
     add_body(&body, words, place, route, stream, i);
     unsigned dice = (unsigned)((random >> 32) % 10);
-    c.requests[i] = make(key_chars, &body, dice == 0, mix(random));
+    c.requests[i] = make(key_chars, extra, &body, dice == 0, mix(random));
     if (dice == 1) {
       c.requests[i].split = 1 + (size_t)(mix(random + 1) % (c.requests[i].len - 1));
     }

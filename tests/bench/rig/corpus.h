@@ -33,8 +33,9 @@ typedef struct rig_corpus {
 
 // Chat requests: bodies of 0.6 to 4 KB, 1.4 KB on average, `model` after `messages`, in a quarter of them first, in a
 // quarter among twenty keys; a tenth chunked, a tenth split at a random byte. The larger sizes put `model` last.
-// `wrong` gives well-formed keys that nobody has. `stream` asks for an event stream.
-rig_corpus rig_corpus_new(const rig_population *p, rig_size size, bool wrong, bool stream);
+// `wrong` gives well-formed keys that nobody has. `stream` asks for an event stream. `extra` are header lines, each
+// with CR LF, that a peer wants to be told by; "" for none.
+rig_corpus rig_corpus_new(const rig_population *p, rig_size size, bool wrong, bool stream, const char *extra);
 void rig_corpus_free(rig_corpus *c);
 // A snapshot in the gateway's JSON (snapshot-from-json): every route has two replicas at 127.0.0.1:port.
 void rig_corpus_write_snapshot(const rig_population *p, int port, FILE *out);

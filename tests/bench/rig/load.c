@@ -361,6 +361,12 @@ rig_stats *rig_load_stats(rig_load *l) {
   return &l->stats;
 }
 
+void rig_load_close(rig_load *l) {
+  for (unsigned i = 0; i < l->opened; i++) {
+    close(l->all[i].source.fd);
+  }
+}
+
 void rig_load_clear(rig_load *l) {
   uint64_t errors = l->stats.errors;
   memset(&l->stats, 0, sizeof l->stats);

@@ -41,6 +41,7 @@ rig_load *rig_load_new(rig_loop *loop, const rig_corpus *corpus, const rig_load_
 // Opens connections, sends what is due. Called once a turn; returns when it wants to be called next.
 uint64_t rig_load_turn(rig_load *l);
 rig_stats *rig_load_stats(rig_load *l);
+void rig_load_close(rig_load *l);                 // ends every connection; no turn may follow
 void rig_load_clear(rig_load *l);                 // the stats, after warming up
 unsigned rig_load_open(const rig_load *l);        // connections that are established
 uint64_t rig_load_late(const rig_load *l);        // open loop: requests that are due and not sent

@@ -18,7 +18,7 @@
 #include "procfs.h"
 #include "relay.h"
 
-enum { PIDS_MAX = 16, MS = 1000000, US = 1000 };
+enum { PIDS_MAX = 16, MS = 1000000, US = 1000, LEAVE_NS = 100 * MS };
 static const double SECOND = 1e9;
 
 typedef struct arguments {
@@ -33,6 +33,7 @@ typedef struct arguments {
   double seconds;
   double warmup;
   int proxy_core;
+  char extra[512];  // header lines that a peer wants
   pid_t pids[PIDS_MAX];
   unsigned n_pids;
 } arguments;
@@ -59,6 +60,7 @@ static const struct option OPTIONS[] = {
     {"second-rate", required_argument, NULL, 'R'},  //
     {"second-connections", required_argument, NULL, 'C'},
     {"second-wrong", no_argument, NULL, 'W'},      // with keys that nobody has
+    {"header", required_argument, NULL, 'H'},      // "name: value", again for more
     {"pid", required_argument, NULL, 'P'},         // of the proxy; again for each of its processes
     {"proxy-core", required_argument, NULL, 'x'},  //
     {NULL, 0, NULL, 0},
@@ -149,6 +151,11 @@ static void take(arguments *a, int option, const char *value) {
     case 'x':
       a->proxy_core = atoi(value);
       break;
+    case 'H': {
+      size_t len = strlen(a->extra);
+      snprintf(a->extra + len, sizeof a->extra - len, "%s\r\n", value);
+      break;
+    }
     case 'P':
       if (a->n_pids == PIDS_MAX) {
         rig_die("rig: too many processes");
@@ -205,8 +212,10 @@ static void run_until(rig_loop *loop, rig_backend *backend, rig_load *first, rig
     uint64_t until = end_ns;
     uint64_t due = rig_backend_turn(backend);
     until = due < until ? due : until;
-    due = rig_load_turn(first);
-    until = due < until ? due : until;
+    if (first) {
+      due = rig_load_turn(first);
+      until = due < until ? due : until;
+    }
     if (second) {
       due = rig_load_turn(second);
       until = due < until ? due : until;
@@ -239,8 +248,8 @@ static void print_load(const char *prefix, rig_load *l, double seconds) {
 static uint64_t run(const arguments *a) {
   static rig_loop loop;
   rig_loop_init(&loop);
-  rig_corpus corpus = rig_corpus_new(&a->population, a->size, false, a->load.deltas > 0);
-  rig_corpus other = rig_corpus_new(&a->population, RIG_CHAT, a->second_wrong, false);
+  rig_corpus corpus = rig_corpus_new(&a->population, a->size, false, a->load.deltas > 0, a->extra);
+  rig_corpus other = rig_corpus_new(&a->population, RIG_CHAT, a->second_wrong, false, a->extra);
   rig_backend *backend = rig_backend_new(&loop, &a->backend_at, &a->backend);
   loop.now_ns = rig_now();
   rig_load *first = rig_load_new(&loop, &corpus, &a->load);
@@ -253,6 +262,8 @@ static uint64_t run(const arguments *a) {
   reading before = read_now(a);
   run_until(&loop, backend, first, second, before.at_ns + (uint64_t)(a->seconds * SECOND));
   reading after = read_now(a);
+  uint64_t resident_kb = rig_resident_kb(a->pids, a->n_pids);
+  unsigned open = rig_load_open(first);
 
   double wall = (double)(after.at_ns - before.at_ns);
   uint64_t done = rig_load_stats(first)->done + (second ? rig_load_stats(second)->done : 0);
@@ -269,8 +280,7 @@ static uint64_t run(const arguments *a) {
       "\"rss_kb\":%llu,\"open\":%u,\"upstream_connections\":%llu,\"backend_errors\":%llu}\n",
       wall / SECOND, 100.0 * (double)(after.own_ns - before.own_ns) / wall,
       100.0 * (double)(after.proxy_ns - before.proxy_ns) / wall, rig_core_busy(before.core, after.core),
-      done ? (double)(after.proxy_ns - before.proxy_ns) / US / (double)done : 0,
-      (unsigned long long)rig_resident_kb(a->pids, a->n_pids), rig_load_open(first),
+      done ? (double)(after.proxy_ns - before.proxy_ns) / US / (double)done : 0, (unsigned long long)resident_kb, open,
       (unsigned long long)rig_backend_connections(backend), (unsigned long long)rig_backend_errors(backend));
   if (errors > 0) {
     const char *trouble = rig_load_trouble(first);
@@ -278,6 +288,13 @@ static uint64_t run(const arguments *a) {
     fprintf(stderr, "rig: %llu errors; the first one: %s\n", (unsigned long long)errors,
             trouble ? trouble : "at the backend: a malformed or early request, or an answer that nobody took");
   }
+  // The clients go first and the backend a moment later: no proxy shall take the end of a run for a failing backend.
+  rig_load_close(first);
+  if (second) {
+    rig_load_close(second);
+  }
+  fflush(stdout);
+  run_until(&loop, backend, NULL, NULL, rig_now() + LEAVE_NS);
   rig_corpus_free(&corpus);
   rig_corpus_free(&other);
   return errors;

@@ -18,7 +18,7 @@ static bool between(unsigned v, unsigned low, unsigned high) {
 
 static void test_chat_requests_are_mixed_as_promised(void **state) {
   (void)state;
-  rig_corpus c = rig_corpus_new(&POPULATION, RIG_CHAT, false, false);
+  rig_corpus c = rig_corpus_new(&POPULATION, RIG_CHAT, false, false, "");
   size_t chunked = 0;
   size_t split = 0;
   size_t first = 0;
@@ -49,7 +49,7 @@ static void test_chat_requests_are_mixed_as_promised(void **state) {
 
 static void test_large_requests_end_with_the_model(void **state) {
   (void)state;
-  rig_corpus c = rig_corpus_new(&POPULATION, RIG_1M, false, false);
+  rig_corpus c = rig_corpus_new(&POPULATION, RIG_1M, false, false, "");
   for (size_t i = 0; i < c.n; i++) {
     const rig_request *r = &c.requests[i];
     assert_true(r->len > 1000000);
@@ -73,8 +73,8 @@ static void test_the_snapshot_knows_every_key_that_is_sent_and_no_wrong_one(void
   FILE *f = open_memstream(&snapshot, &n);
   rig_corpus_write_snapshot(&POPULATION, 1, f);
   fclose(f);
-  rig_corpus good = rig_corpus_new(&POPULATION, RIG_CHAT, false, false);
-  rig_corpus wrong = rig_corpus_new(&POPULATION, RIG_CHAT, true, false);
+  rig_corpus good = rig_corpus_new(&POPULATION, RIG_CHAT, false, false, "");
+  rig_corpus wrong = rig_corpus_new(&POPULATION, RIG_CHAT, true, false, "");
   for (size_t i = 0; i < good.n; i += 50) {
     char *key = key_of(&good.requests[i]);
     char *other = key_of(&wrong.requests[i]);
