@@ -90,9 +90,9 @@ static void send_head(gw_req *r) {
       .keep_alive_10 = r->http10 && r->keep_alive,
       .chunked = r->answer_chunked,
       .content_length = r->status == 204 ? -1 : length,
-      .extra = gw_req_extra(r, NULL),
+      .own = gw_req_own_headers(r, NULL),
   };
-  size_t n = gw_head_write_response(&up->head, &out, r->loop->scratch, GW_SCRATCH - 4096);
+  size_t n = gw_head_write_response(&up->head, &out, r->loop->scratch, GW_SCRATCH);
   gw_io_write(&r->client->io, r->loop->scratch, n);
   r->released = true;
   r->hold_until_ms = 0;

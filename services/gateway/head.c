@@ -50,57 +50,59 @@ bool gw_head_add_value(gw_head *h, const char *p, size_t n) {
   return add(h, p, n);
 }
 
-static const struct {
+typedef struct known_name {
   const char *name;
+  uint8_t len;
   uint8_t id;
-} NAMES[] = {
-    {"host", GW_H_HOST},
-    {"content-length", GW_H_CONTENT_LENGTH},
-    {"transfer-encoding", GW_H_TRANSFER_ENCODING},
-    {"connection", GW_H_CONNECTION},
-    {"keep-alive", GW_H_HOP},
-    {"te", GW_H_HOP},
-    {"trailer", GW_H_HOP},
-    {"upgrade", GW_H_UPGRADE},
-    {"authorization", GW_H_AUTHORIZATION},
-    {"x-api-key", GW_H_API_KEY},
-    {"content-type", GW_H_CONTENT_TYPE},
-    {"content-encoding", GW_H_CONTENT_ENCODING},
-    {"expect", GW_H_EXPECT},
-    {"accept", GW_H_ACCEPT},
-    {"accept-encoding", GW_H_ACCEPT_ENCODING},
-    {"forwarded", GW_H_FORWARDED},
-    {"x-real-ip", GW_H_FORWARDED},
-    {"x-forwarded-for", GW_H_FORWARDED_FOR},
-    {"alt-svc", GW_H_ALT_SVC},
-    {"cookie", GW_H_COOKIE},
-    {"set-cookie", GW_H_SET_COOKIE},
-    {"idempotency-key", GW_H_IDEMPOTENCY_KEY},
-    {"traceparent", GW_H_TRACEPARENT},
-    {"x-content-type-options", GW_H_SANDBOX},
-    {"content-security-policy", GW_H_SANDBOX},
+} known_name;
+#define NAME(text, id) \
+  { text, sizeof(text) - 1, id }
+static const known_name NAMES[] = {
+    NAME("host", GW_H_HOST),
+    NAME("content-length", GW_H_CONTENT_LENGTH),
+    NAME("transfer-encoding", GW_H_TRANSFER_ENCODING),
+    NAME("connection", GW_H_CONNECTION),
+    NAME("keep-alive", GW_H_HOP),
+    NAME("te", GW_H_HOP),
+    NAME("trailer", GW_H_HOP),
+    NAME("upgrade", GW_H_UPGRADE),
+    NAME("authorization", GW_H_AUTHORIZATION),
+    NAME("x-api-key", GW_H_API_KEY),
+    NAME("content-type", GW_H_CONTENT_TYPE),
+    NAME("content-encoding", GW_H_CONTENT_ENCODING),
+    NAME("expect", GW_H_EXPECT),
+    NAME("accept", GW_H_ACCEPT),
+    NAME("accept-encoding", GW_H_ACCEPT_ENCODING),
+    NAME("forwarded", GW_H_FORWARDED),
+    NAME("x-real-ip", GW_H_FORWARDED),
+    NAME("x-forwarded-for", GW_H_FORWARDED_FOR),
+    NAME("alt-svc", GW_H_ALT_SVC),
+    NAME("cookie", GW_H_COOKIE),
+    NAME("set-cookie", GW_H_SET_COOKIE),
+    NAME("idempotency-key", GW_H_IDEMPOTENCY_KEY),
+    NAME("traceparent", GW_H_TRACEPARENT),
+    NAME("x-content-type-options", GW_H_SANDBOX),
+    NAME("content-security-policy", GW_H_SANDBOX),
 };
-static const struct {
-  const char *prefix;
-  uint8_t id;
-} PREFIXES[] = {
-    {"proxy-", GW_H_HOP},
-    {"x-forwarded-", GW_H_FORWARDED},
-    {"x-ecolink-", GW_H_ECOLINK},
-    {"x-ratelimit-", GW_H_RATELIMIT},
+static const known_name PREFIXES[] = {
+    NAME("proxy-", GW_H_HOP),
+    NAME("x-forwarded-", GW_H_FORWARDED),
+    NAME("x-ecolink-", GW_H_ECOLINK),
+    NAME("x-ratelimit-", GW_H_RATELIMIT),
 };
+#undef NAME
 
 static uint8_t classify(const char *name, size_t n) {
   char first = (char)(name[0] | 0x20);
   for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
-    if (NAMES[i].name[0] == first && strlen(NAMES[i].name) == n && strncasecmp(NAMES[i].name, name, n) == 0) {
+    if (NAMES[i].len == n && NAMES[i].name[0] == first && strncasecmp(NAMES[i].name, name, n) == 0) {
       return NAMES[i].id;
     }
   }
   for (size_t i = 0; i < sizeof PREFIXES / sizeof PREFIXES[0]; i++) {
-    size_t len = strlen(PREFIXES[i].prefix);
-    if (PREFIXES[i].prefix[0] == first && n >= len && strncasecmp(PREFIXES[i].prefix, name, len) == 0) {
-      return PREFIXES[i].id;
+    const known_name *p = &PREFIXES[i];
+    if (p->len <= n && p->name[0] == first && strncasecmp(p->name, name, p->len) == 0) {
+      return p->id;
     }
   }
   return GW_H_OTHER;
@@ -115,10 +117,6 @@ static gw_slice trim(const char *p, size_t n) {
     n--;
   }
   return (gw_slice){p, n};
-}
-
-bool gw_slice_is(gw_slice s, const char *lower) {
-  return strlen(lower) == s.n && strncasecmp(s.p, lower, s.n) == 0;
 }
 
 // Takes the next member off a comma-separated list. False at its end.
@@ -260,6 +258,9 @@ static bool line_byte(gw_request_line *l, char c) {
 
 bool gw_request_line_feed(gw_request_line *l, const char *p, size_t n) {
   for (size_t i = 0; i < n && !l->done; i++) {
+    while (l->state == L_TARGET && i + 1 < n && p[i] > ' ' && p[i] < 0x7f) {
+      i++;  // what line_byte would say to each
+    }
     if (!line_byte(l, p[i])) {
       return false;
     }
@@ -290,6 +291,9 @@ static int decoded_byte(const char *p, size_t n, size_t *used) {
 
 // Whether a segment is "." or "..", with '/' and '\' as separators, all three plain or percent-encoded.
 static bool has_dot_segment(gw_slice path) {
+  if (!memchr(path.p, '.', path.n) && !memchr(path.p, '%', path.n)) {
+    return false;
+  }
   size_t dots = 0;
   bool other = false;
   for (size_t i = 0; i < path.n;) {

@@ -11,9 +11,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <strings.h>
 
 #include "ecolink/status.h"
 #include "gw_limits.h"
+#include "ratelimit.h"
 
 // Names that some rule speaks of.
 typedef enum gw_header_id {
@@ -82,9 +85,11 @@ static inline gw_slice gw_head_value(const gw_head *h, const gw_header *x) {
 }
 // First header of this id, or NULL; *count (may be NULL) = how many there are.
 const gw_header *gw_head_find(const gw_head *h, gw_header_id id, unsigned *count);
-gw_slice gw_head_get(const gw_head *h, gw_header_id id);    // the first one's value; {"", 0} when absent
-gw_slice gw_head_last(const gw_head *h, gw_header_id id);   // the last one's
-bool gw_slice_is(gw_slice s, const char *lower);            // equal, ASCII case aside
+gw_slice gw_head_get(const gw_head *h, gw_header_id id);         // the first one's value; {"", 0} when absent
+gw_slice gw_head_last(const gw_head *h, gw_header_id id);        // the last one's
+static inline bool gw_slice_is(gw_slice s, const char *lower) {  // equal, ASCII case aside
+  return strlen(lower) == s.n && strncasecmp(s.p, lower, s.n) == 0;
+}
 bool gw_slice_has_token(gw_slice list, const char *lower);  // member of a comma-separated list
 
 // ---- the request line, before the parser sees it ----
@@ -135,6 +140,17 @@ typedef struct gw_request_out {
 } gw_request_out;
 size_t gw_head_write_request(const gw_head *h, const gw_request_out *r, char *out, size_t cap);
 
+// Header lines of our own; what is NULL or 0 is left out.
+typedef struct gw_own_headers {
+  const char *request_id;
+  const char *content_type;
+  const char *region;
+  const gw_limit *limit;
+  int retry_after_s;
+  const char *allow;
+  bool wants_bearer;  // the answer is 401
+} gw_own_headers;
+
 typedef struct gw_response_out {
   int status;
   bool v1;
@@ -143,7 +159,7 @@ typedef struct gw_response_out {
   bool websocket;
   bool chunked;
   int64_t content_length;  // -1: none is written
-  const char *extra;       // our own header lines, each with CRLF
+  gw_own_headers own;
 } gw_response_out;
 size_t gw_head_write_response(const gw_head *h, const gw_response_out *r, char *out, size_t cap);
 const char *gw_status_reason(int status);

@@ -24,9 +24,10 @@ static void put(writer *w, const char *p, size_t n) {
   }
 }
 
-static void puts_(writer *w, const char *s) {
+static void put_string(writer *w, const char *s) {
   put(w, s, strlen(s));
 }
+#define put_text(w, literal) put(w, literal, sizeof(literal) - 1)
 
 static void put_slice(writer *w, gw_slice s) {
   put(w, s.p, s.n);
@@ -82,7 +83,7 @@ static void put_cookies(writer *w, gw_slice all) {
     const size_t n = semicolon ? (size_t)(semicolon - all.p) : all.n;
     const gw_slice pair = trimmed(all.p, n);
     if (pair.n > 0 && !our_cookie(pair)) {
-      puts_(w, any ? "; " : "cookie: ");
+      put_string(w, any ? "; " : "cookie: ");
       put_slice(w, pair);
       any = true;
     }
@@ -91,7 +92,7 @@ static void put_cookies(writer *w, gw_slice all) {
     all.n -= used;
   }
   if (any) {
-    puts_(w, "\r\n");
+    put_text(w, "\r\n");
   }
 }
 
@@ -123,39 +124,39 @@ static bool request_keeps(const gw_header *x, const gw_request_out *r) {
 }
 
 static void put_forwarded(writer *w, const gw_head *h, const gw_request_out *r) {
-  puts_(w, "x-forwarded-for: ");
+  put_text(w, "x-forwarded-for: ");
   for (unsigned i = 0; r->trusted && i < h->n; i++) {  // several lines are one list (RFC 9110 section 5.3)
     if (h->h[i].id == GW_H_FORWARDED_FOR && h->h[i].value_len > 0) {
       put_slice(w, gw_head_value(h, &h->h[i]));
-      puts_(w, ", ");
+      put_text(w, ", ");
     }
   }
-  puts_(w, r->peer);
-  puts_(w, "\r\n");
+  put_string(w, r->peer);
+  put_text(w, "\r\n");
   if (!r->trusted) {
-    puts_(w, "x-forwarded-proto: http\r\nx-forwarded-host: ");
+    put_text(w, "x-forwarded-proto: http\r\nx-forwarded-host: ");
     put_slice(w, r->client_host);
-    puts_(w, "\r\n");
+    put_text(w, "\r\n");
   }
 }
 
 size_t gw_head_write_request(const gw_head *h, const gw_request_out *r, char *out, size_t cap) {
   writer w = {.p = out, .cap = cap};
-  puts_(&w, r->method);
-  puts_(&w, " ");
+  put_string(&w, r->method);
+  put_text(&w, " ");
   put_slice(&w, r->prefix);
   bool slash = (r->prefix.n > 0 && r->prefix.p[r->prefix.n - 1] == '/') || (r->path.n > 0 && r->path.p[0] == '/');
   if (!slash && (r->path.n > 0 || r->prefix.n == 0)) {
-    puts_(&w, "/");
+    put_text(&w, "/");
   }
   put_slice(&w, r->path);
   if (r->has_query) {
-    puts_(&w, "?");
+    put_text(&w, "?");
     put_slice(&w, r->query);
   }
-  puts_(&w, " HTTP/1.1\r\nhost: ");
-  puts_(&w, r->host);
-  puts_(&w, "\r\n");
+  put_text(&w, " HTTP/1.1\r\nhost: ");
+  put_string(&w, r->host);
+  put_text(&w, "\r\n");
   for (unsigned i = 0; i < h->n; i++) {
     if (request_keeps(&h->h[i], r)) {
       put_header(&w, h, &h->h[i]);
@@ -164,25 +165,25 @@ size_t gw_head_write_request(const gw_head *h, const gw_request_out *r, char *ou
     }
   }
   put_forwarded(&w, h, r);
-  puts_(&w, "x-ecolink-request-id: ");
-  puts_(&w, r->request_id);
-  puts_(&w, "\r\n");
+  put_text(&w, "x-ecolink-request-id: ");
+  put_string(&w, r->request_id);
+  put_text(&w, "\r\n");
   if (r->token[0]) {
-    puts_(&w, "authorization: Bearer ");
-    puts_(&w, r->token);
-    puts_(&w, "\r\n");
+    put_text(&w, "authorization: Bearer ");
+    put_string(&w, r->token);
+    put_text(&w, "\r\n");
   }
   if (r->websocket) {
-    puts_(&w, "connection: Upgrade\r\nupgrade: websocket\r\n");
+    put_text(&w, "connection: Upgrade\r\nupgrade: websocket\r\n");
   }
   if (r->chunked) {
-    puts_(&w, "transfer-encoding: chunked\r\n");
+    put_text(&w, "transfer-encoding: chunked\r\n");
   } else if (r->body) {
-    puts_(&w, "content-length: ");
+    put_text(&w, "content-length: ");
     put_u64(&w, r->content_length);
-    puts_(&w, "\r\n");
+    put_text(&w, "\r\n");
   }
-  puts_(&w, "\r\n");
+  put_text(&w, "\r\n");
   return w.over ? 0 : w.len;
 }
 
@@ -209,38 +210,70 @@ static bool response_keeps(const gw_head *h, const gw_header *x, const gw_respon
   }
 }
 
+static void put_line(writer *w, const char *name, const char *value) {
+  if (value && value[0]) {
+    put_string(w, name);
+    put_string(w, value);
+    put_text(w, "\r\n");
+  }
+}
+
+static void put_number(writer *w, const char *name, int32_t value) {
+  put_string(w, name);
+  put_u64(w, value > 0 ? (uint64_t)value : 0);
+  put_text(w, "\r\n");
+}
+
+static void put_own(writer *w, const gw_own_headers *own) {
+  put_line(w, "x-ecolink-request-id: ", own->request_id);
+  put_line(w, "content-type: ", own->content_type);
+  put_line(w, "x-ecolink-region: ", own->region);
+  if (own->limit) {
+    put_number(w, "x-ratelimit-limit: ", own->limit->limit);
+    put_number(w, "x-ratelimit-remaining: ", own->limit->remaining);
+    put_number(w, "x-ratelimit-reset: ", own->limit->reset_s);
+  }
+  if (own->retry_after_s > 0) {
+    put_number(w, "retry-after: ", own->retry_after_s);
+  }
+  put_line(w, "allow: ", own->allow);
+  if (own->wants_bearer) {
+    put_text(w, "www-authenticate: Bearer\r\n");
+  }
+}
+
 size_t gw_head_write_response(const gw_head *h, const gw_response_out *r, char *out, size_t cap) {
   writer w = {.p = out, .cap = cap};
-  puts_(&w, "HTTP/1.1 ");
+  put_text(&w, "HTTP/1.1 ");
   put_u64(&w, (uint64_t)r->status);
-  puts_(&w, " ");
-  puts_(&w, gw_status_reason(r->status));
-  puts_(&w, "\r\n");
+  put_text(&w, " ");
+  put_string(&w, gw_status_reason(r->status));
+  put_text(&w, "\r\n");
   for (unsigned i = 0; h && i < h->n; i++) {
     if (response_keeps(h, &h->h[i], r)) {
       put_header(&w, h, &h->h[i]);
     }
   }
-  puts_(&w, r->extra);
+  put_own(&w, &r->own);
   if (!r->v1 && !r->websocket) {
     // Tenant content on our origin must not run as part of it.
-    puts_(&w, "x-content-type-options: nosniff\r\ncontent-security-policy: sandbox\r\n");
+    put_text(&w, "x-content-type-options: nosniff\r\ncontent-security-policy: sandbox\r\n");
   }
   if (r->websocket) {
-    puts_(&w, "connection: Upgrade\r\nupgrade: websocket\r\n");
+    put_text(&w, "connection: Upgrade\r\nupgrade: websocket\r\n");
   } else if (r->close) {
-    puts_(&w, "connection: close\r\n");
+    put_text(&w, "connection: close\r\n");
   } else if (r->keep_alive_10) {
-    puts_(&w, "connection: keep-alive\r\n");
+    put_text(&w, "connection: keep-alive\r\n");
   }
   if (r->chunked) {
-    puts_(&w, "transfer-encoding: chunked\r\n");
+    put_text(&w, "transfer-encoding: chunked\r\n");
   } else if (r->content_length >= 0) {
-    puts_(&w, "content-length: ");
+    put_text(&w, "content-length: ");
     put_u64(&w, (uint64_t)r->content_length);
-    puts_(&w, "\r\n");
+    put_text(&w, "\r\n");
   }
-  puts_(&w, "\r\n");
+  put_text(&w, "\r\n");
   return w.over ? 0 : w.len;
 }
 

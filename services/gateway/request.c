@@ -165,31 +165,16 @@ void gw_req_body(gw_req *r, const char *p, size_t n) {
   find(r, p, n);
 }
 
-const char *gw_req_extra(gw_req *r, const char *content_type) {
-  enum { ROOM = 4096 };
-  char *out = r->loop->scratch + GW_SCRATCH - ROOM;
-  int n = snprintf(out, ROOM, "x-ecolink-request-id: %s\r\n", r->id);
-  if (content_type && content_type[0] && n < ROOM) {
-    n += snprintf(out + n, (size_t)(ROOM - n), "content-type: %s\r\n", content_type);
-  }
-  if (r->region[0] && n < ROOM) {
-    n += snprintf(out + n, (size_t)(ROOM - n), "x-ecolink-region: %s\r\n", r->region);
-  }
-  if (r->limited && n < ROOM) {
-    n += snprintf(out + n, (size_t)(ROOM - n),
-                  "x-ratelimit-limit: %d\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n", r->limit.limit,
-                  r->limit.remaining, r->limit.reset_s);
-  }
-  if (r->retry_after_s > 0 && n < ROOM) {
-    n += snprintf(out + n, (size_t)(ROOM - n), "retry-after: %d\r\n", r->retry_after_s);
-  }
-  if (r->allow && n < ROOM) {
-    n += snprintf(out + n, (size_t)(ROOM - n), "allow: %s\r\n", r->allow);
-  }
-  if (r->early && r->error.code == ECO_UNAUTHORIZED && n < ROOM) {
-    snprintf(out + n, (size_t)(ROOM - n), "www-authenticate: Bearer\r\n");
-  }
-  return out;
+gw_own_headers gw_req_own_headers(const gw_req *r, const char *content_type) {
+  return (gw_own_headers){
+      .request_id = r->id,
+      .content_type = content_type,
+      .region = r->region[0] ? r->region : NULL,
+      .limit = r->limited ? &r->limit : NULL,
+      .retry_after_s = r->retry_after_s,
+      .allow = r->allow,
+      .wants_bearer = r->early && r->error.code == ECO_UNAUTHORIZED,
+  };
 }
 
 static bool bodiless(const gw_req *r) {
@@ -204,9 +189,9 @@ static void write_head(gw_req *r, int status, const char *content_type, bool chu
       .keep_alive_10 = r->http10 && r->keep_alive,
       .chunked = chunked,
       .content_length = length,
-      .extra = gw_req_extra(r, content_type),
+      .own = gw_req_own_headers(r, content_type),
   };
-  size_t n = gw_head_write_response(NULL, &out, r->loop->scratch, GW_SCRATCH - 4096);
+  size_t n = gw_head_write_response(NULL, &out, r->loop->scratch, GW_SCRATCH);
   gw_io_write(&r->client->io, r->loop->scratch, n);
   r->released = true;
   r->status = status;

@@ -124,8 +124,8 @@ bool gw_req_key_holds(const gw_req *r);
 // Body bytes from the parser: kept, or dropped after an early failure.
 void gw_req_body(gw_req *r, const char *p, size_t n);
 
-// Our own header lines for an answer; content_type may be NULL. Lives in loop->scratch's tail until the next call.
-const char *gw_req_extra(gw_req *r, const char *content_type);
+// Our own header lines for an answer; content_type may be NULL. Borrows from r.
+gw_own_headers gw_req_own_headers(const gw_req *r, const char *content_type);
 // What the parser's memory and the body take is given back as soon as nobody can ask for it again.
 void gw_req_shrink(gw_req *r);
 void gw_req_body_release(gw_req *r, uint64_t offset);

@@ -7,8 +7,8 @@
 void gw_tunnel_open(gw_req *r, gw_upstream *up, const char *p, size_t n) {
   gw_client *c = r->client;
   gw_response_out out = {
-      .status = 101, .v1 = false, .websocket = true, .content_length = -1, .extra = gw_req_extra(r, NULL)};
-  size_t len = gw_head_write_response(&up->head, &out, r->loop->scratch, GW_SCRATCH - 4096);
+      .status = 101, .v1 = false, .websocket = true, .content_length = -1, .own = gw_req_own_headers(r, NULL)};
+  size_t len = gw_head_write_response(&up->head, &out, r->loop->scratch, GW_SCRATCH);
   gw_io_write(&c->io, r->loop->scratch, len);
   r->released = true;
   r->status = 101;

@@ -115,7 +115,7 @@ static void write_response(const gw_head *h, const llhttp_t *p, uint8_t how) {
       .close = how & 1,
       .chunked = how & 2,
       .content_length = how & 8 ? 5 : -1,
-      .extra = "x-ecolink-request-id: req_x\r\n",
+      .own = {.request_id = "req_x"},
   };
   if (r.status < 200 || r.status > 599) {
     return;

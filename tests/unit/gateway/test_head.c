@@ -162,14 +162,13 @@ static void test_a_response_is_rebuilt_with_our_headers_alone(void **state) {
                 "Alt-Svc", "h3", "Connection", "X-Hop", "X-Hop", "1", "Transfer-Encoding", "chunked",
                 "Content-Security-Policy", "theirs"));
   char out[2048];
-  gw_response_out r = {
-      .status = 200, .v1 = true, .chunked = true, .content_length = -1, .extra = "x-ecolink-region: a\r\n"};
+  gw_response_out r = {.status = 200, .v1 = true, .chunked = true, .content_length = -1, .own = {.region = "a"}};
   size_t n = gw_head_write_response(&h, &r, out, sizeof out - 1);
   out[n] = 0;
   assert_string_equal(out,
                       "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Security-Policy: theirs\r\nx-ecolink-region: "
                       "a\r\ntransfer-encoding: chunked\r\n\r\n");
-  r = (gw_response_out){.status = 404, .content_length = 0, .close = true, .extra = ""};
+  r = (gw_response_out){.status = 404, .content_length = 0, .close = true};
   n = gw_head_write_response(&h, &r, out, sizeof out - 1);
   out[n] = 0;
   assert_true(has(out, "Set-Cookie: x\r\n") && has(out, "content-security-policy: sandbox\r\n") &&
