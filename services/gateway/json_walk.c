@@ -9,35 +9,39 @@ enum { W_VALUE, W_KEY, W_IN_KEY, W_COLON, W_STRING, W_NUMBER, W_LITERAL, W_AFTER
 
 // What a key means.
 enum { K_NONE, K_TEXT, K_MARK, K_REASON, K_USAGE, K_PROMPT, K_COMPLETION, K_WRAPPER };
+#define KEY(text, id) \
+  { text, sizeof(text) - 1, id }
 static const struct {
   const char *name;
+  uint8_t len;
   uint8_t id;
 } KEYS[] = {
-    {"content", K_TEXT},
-    {"reasoning_content", K_TEXT},
-    {"reasoning", K_TEXT},
-    {"text", K_TEXT},
-    {"refusal", K_TEXT},
-    {"arguments", K_TEXT},
-    {"partial_json", K_TEXT},
-    {"thinking", K_TEXT},
-    {"delta", K_TEXT},
-    {"b64_json", K_TEXT},
-    {"generated_text", K_TEXT},
-    {"transcript", K_TEXT},
-    {"tool_calls", K_MARK},
-    {"function_call", K_MARK},
-    {"error", K_MARK},
-    {"finish_reason", K_REASON},
-    {"stop_reason", K_REASON},
-    {"usage", K_USAGE},
-    {"prompt_tokens", K_PROMPT},
-    {"input_tokens", K_PROMPT},
-    {"completion_tokens", K_COMPLETION},
-    {"output_tokens", K_COMPLETION},
-    {"response", K_WRAPPER},
-    {"message", K_WRAPPER},
+    KEY("content", K_TEXT),
+    KEY("reasoning_content", K_TEXT),
+    KEY("reasoning", K_TEXT),
+    KEY("text", K_TEXT),
+    KEY("refusal", K_TEXT),
+    KEY("arguments", K_TEXT),
+    KEY("partial_json", K_TEXT),
+    KEY("thinking", K_TEXT),
+    KEY("delta", K_TEXT),
+    KEY("b64_json", K_TEXT),
+    KEY("generated_text", K_TEXT),
+    KEY("transcript", K_TEXT),
+    KEY("tool_calls", K_MARK),
+    KEY("function_call", K_MARK),
+    KEY("error", K_MARK),
+    KEY("finish_reason", K_REASON),
+    KEY("stop_reason", K_REASON),
+    KEY("usage", K_USAGE),
+    KEY("prompt_tokens", K_PROMPT),
+    KEY("input_tokens", K_PROMPT),
+    KEY("completion_tokens", K_COMPLETION),
+    KEY("output_tokens", K_COMPLETION),
+    KEY("response", K_WRAPPER),
+    KEY("message", K_WRAPPER),
 };
+#undef KEY
 
 void gw_json_walk_init(gw_json_walk *w) {
   memset(w, 0, sizeof *w);
@@ -61,7 +65,7 @@ static bool in_array(const gw_json_walk *w) {
 static void key_done(gw_json_walk *w) {
   w->id = K_NONE;
   for (size_t i = 0; w->key_len <= GW_WALK_KEY && i < sizeof KEYS / sizeof KEYS[0]; i++) {
-    if (strlen(KEYS[i].name) == w->key_len && memcmp(KEYS[i].name, w->key, w->key_len) == 0) {
+    if (KEYS[i].len == w->key_len && memcmp(KEYS[i].name, w->key, w->key_len) == 0) {
       w->id = KEYS[i].id;
       return;
     }
@@ -179,20 +183,30 @@ static void number_byte(gw_json_walk *w, uint8_t c) {
   w->state = W_LITERAL;  // a fraction or an exponent: no token count
 }
 
-static void key_byte(gw_json_walk *w, uint8_t c) {
+// The rest of a key, as far as it is here. Returns bytes used.
+static size_t key_bytes(gw_json_walk *w, const uint8_t *p, size_t n) {
   if (w->escape) {
     w->escape = false;
     w->key_len = GW_WALK_KEY + 1;
-  } else if (c == '\\') {
-    w->escape = true;
-  } else if (c == '"') {
-    key_done(w);
-    w->state = W_COLON;
-  } else if (w->key_len < GW_WALK_KEY) {
-    w->key[w->key_len++] = (char)c;
+    return 1;
+  }
+  size_t plain = gw_skip_plain(p, n);
+  if (plain <= (size_t)GW_WALK_KEY && w->key_len + plain <= (size_t)GW_WALK_KEY) {
+    memcpy(w->key + w->key_len, p, plain);
+    w->key_len = (uint8_t)(w->key_len + plain);
   } else {
     w->key_len = GW_WALK_KEY + 1;
   }
+  if (plain == n) {
+    return n;
+  }
+  if (p[plain] == '\\') {
+    w->escape = true;
+  } else {
+    key_done(w);
+    w->state = W_COLON;
+  }
+  return plain + 1;
 }
 
 static size_t string_bytes(gw_json_walk *w, const uint8_t *p, size_t n) {
@@ -240,7 +254,7 @@ void gw_json_walk_feed(gw_json_walk *w, const void *data, size_t n) {
         }
         break;
       case W_IN_KEY:
-        key_byte(w, c);
+        i += key_bytes(w, p + i, n - i) - 1;
         break;
       case W_COLON:
         w->state = c == ':' ? W_VALUE : w->state;

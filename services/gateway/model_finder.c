@@ -128,11 +128,7 @@ static bool text_byte(gw_model_finder *f, uint8_t c, bool *closed) {
     return true;
   }
   if (f->state == S_IN_KEY) {
-    if (c == '"') {
-      *closed = true;
-    } else {
-      key_byte(f, c);
-    }
+    *closed = true;  // key_run has taken everything before the quote
     return true;
   }
   if (f->high_surrogate || c < 0x20) {
@@ -213,15 +209,36 @@ static bool after_byte(gw_model_finder *f, uint8_t c) {
   return true;
 }
 
-static void nested_byte(gw_model_finder *f, uint8_t c) {
-  if (c == '"') {
-    f->state = S_NESTED_STRING;
-    f->escape = 0;
-  } else if (c == '{' || c == '[') {
-    f->depth++;
-  } else if ((c == '}' || c == ']') && --f->depth == 1) {
-    f->state = S_AFTER;
+// Up to the next string, or to the end of what is nested. Returns bytes used.
+static size_t skip_nested(gw_model_finder *f, const uint8_t *p, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    const uint8_t c = p[i];
+    if (c == '"') {
+      f->state = S_NESTED_STRING;
+      f->escape = 0;
+      return i + 1;
+    }
+    if (c == '{' || c == '[') {
+      f->depth++;
+    } else if ((c == '}' || c == ']') && --f->depth == 1) {
+      f->state = S_AFTER;
+      return i + 1;
+    }
   }
+  return n;
+}
+
+// The bytes of a key up to its quote or to an escape, at once. Returns bytes used: 0 when text_byte must look.
+static size_t key_run(gw_model_finder *f, const uint8_t *p, size_t n) {
+  if (f->escape) {
+    return 0;
+  }
+  size_t plain = gw_skip_plain(p, n);
+  if (plain > 0 && f->matched != NO_MATCH) {
+    bool same = plain <= (size_t)(KEY_LEN - f->matched) && memcmp(p, KEY + f->matched, plain) == 0;
+    f->matched = same ? (uint8_t)(f->matched + plain) : (uint8_t)NO_MATCH;
+  }
+  return plain;
 }
 
 static bool structure_byte(gw_model_finder *f, uint8_t c) {
@@ -303,19 +320,22 @@ bool gw_model_finder_feed(gw_model_finder *f, const void *data, size_t n) {
   }
   size_t i = 0;
   while (i < n) {
+    size_t used = 0;
     if (f->state == S_STRING || f->state == S_NESTED_STRING) {
-      size_t used = skip_string(f, p + i, n - i);
-      i += used;
-      f->pos += used;
-      continue;
+      used = skip_string(f, p + i, n - i);
+    } else if (f->state == S_NESTED) {
+      used = skip_nested(f, p + i, n - i);
+    } else if (f->state == S_IN_KEY) {
+      used = key_run(f, p + i, n - i);
     }
-    if (f->state == S_NESTED) {
-      nested_byte(f, p[i]);
-    } else if (!structure_byte(f, p[i])) {
-      return false;
+    if (used == 0) {
+      if (!structure_byte(f, p[i])) {
+        return false;
+      }
+      used = 1;
     }
-    i++;
-    f->pos++;
+    i += used;
+    f->pos += used;
   }
   return true;
 }
