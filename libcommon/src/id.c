@@ -44,13 +44,15 @@ static void base32(const uint8_t *p, size_t n, char *out) {
   *out = '\0';
 }
 
+// Digits and lower-case letters but for those that look like others: i, l, o, u. Asked for every request's key.
 static bool in_alphabet(const char *s, size_t n) {
+  bool all = true;
   for (size_t i = 0; i < n; i++) {
-    if (s[i] == '\0' || strchr(ALPHABET, s[i]) == NULL) {
-      return false;
-    }
+    const char c = s[i];
+    const bool letter = c >= 'a' && c <= 'z' && c != 'i' && c != 'l' && c != 'o' && c != 'u';
+    all = all && ((c >= '0' && c <= '9') || letter);
   }
-  return true;
+  return all;
 }
 
 void eco_id_new(const char *prefix, char out[ECO_ID_MAX]) {

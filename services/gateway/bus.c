@@ -369,7 +369,7 @@ eco_status gw_bus_start(eco_service *svc, gw_store *store, gw_loop **loops, size
   bus->reader_index = reader_index;
   bus->known = known;
   bus->sums = sums;
-  gw_usage_sums_clear(sums);
+  gw_usage_sums_init(sums);
   eco_id_new("b", bus->boot);
   pthread_condattr_t attr;
   pthread_condattr_init(&attr);

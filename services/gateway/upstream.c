@@ -270,9 +270,17 @@ static void bind_to(gw_upstream *up, gw_req *r) {
   up->parser.data = up;
 }
 
+static bool idle_too_long(const gw_upstream *up, uint64_t now_ms) {
+  return now_ms - up->idle_since_ms >= (uint64_t)gw_cfg.upstream_keepalive_ms;
+}
+
+// The one used last, if it may be used at all: the others have waited longer.
 static gw_upstream *take_idle(gw_loop *loop, gw_replica *replica) {
-  gw_upstreams_expire_idle(replica, gw_loop_now(loop));
   gw_upstream *up = replica->idle;
+  if (up && idle_too_long(up, gw_loop_now(loop))) {
+    gw_upstreams_close_idle(replica);
+    return NULL;
+  }
   if (up) {
     replica->idle = up->next;
     idle_count(up, -1);
@@ -348,7 +356,7 @@ void gw_upstreams_close_idle(gw_replica *r) {
 void gw_upstreams_expire_idle(gw_replica *r, uint64_t now_ms) {
   // Most recent first: from the first expired one on, all are.
   gw_upstream *up = r->idle;
-  while (up && now_ms - up->idle_since_ms < (uint64_t)gw_cfg.upstream_keepalive_ms) {
+  while (up && !idle_too_long(up, now_ms)) {
     up = up->next;
   }
   while (up) {

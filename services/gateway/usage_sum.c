@@ -7,8 +7,15 @@
 
 enum { SLOTS = GW_USAGE_BATCH * 2 };
 
-void gw_usage_sums_clear(gw_usage_sums *s) {
+void gw_usage_sums_init(gw_usage_sums *s) {
   memset(s, 0, sizeof *s);
+}
+
+void gw_usage_sums_clear(gw_usage_sums *s) {
+  for (size_t i = 0; i < s->n; i++) {
+    s->used[i]->cell = NULL;
+  }
+  s->n = 0;
 }
 
 bool gw_usage_sums_add(gw_usage_sums *s, const gw_usage_record *r) {
@@ -24,7 +31,7 @@ bool gw_usage_sums_add(gw_usage_sums *s, const gw_usage_record *r) {
     if (s->n == GW_USAGE_BATCH) {
       return false;
     }
-    s->n++;
+    s->used[s->n++] = sum;
     sum->cell = r->cell;
     ecolink__v1__usage_record__init(&sum->record);
     sum->record.account_id = (char *)r->cell->account_id;
@@ -43,12 +50,9 @@ bool gw_usage_sums_add(gw_usage_sums *s, const gw_usage_record *r) {
 }
 
 void gw_usage_sums_fill(gw_usage_sums *s, Ecolink__V1__UsageBatch *batch) {
-  size_t n = 0;
-  for (size_t i = 0; i < SLOTS; i++) {
-    if (s->slots[i].cell) {
-      s->pointers[n++] = &s->slots[i].record;
-    }
+  for (size_t i = 0; i < s->n; i++) {
+    s->pointers[i] = &s->used[i]->record;
   }
-  batch->n_records = n;
+  batch->n_records = s->n;
   batch->records = s->pointers;
 }

@@ -32,7 +32,7 @@ static void test_sums_equal_the_records_exactly(void **state) {
   (void)state;
   gw_usage_sums *sums = malloc(sizeof *sums);
   assert_non_null(sums);
-  gw_usage_sums_clear(sums);
+  gw_usage_sums_init(sums);
   int64_t want_tokens = 0;
   srand(4);
   for (int i = 0; i < 50000; i++) {
@@ -59,6 +59,14 @@ static void test_sums_equal_the_records_exactly(void **state) {
     assert_true(gw_usage_sums_add(sums, &(gw_usage_record){.cell = &cells[0], .instance_id = i}));
   }
   assert_false(gw_usage_sums_add(sums, &(gw_usage_record){.cell = &cells[0], .instance_id = 999999}));
+  gw_usage_sums_clear(sums);
+  gw_usage_sums_fill(sums, &batch);
+  assert_int_equal(batch.n_records, 0);
+  assert_true(gw_usage_sums_add(sums, &(gw_usage_record){.cell = &cells[0], .instance_id = 100, .prompt_tokens = 7}));
+  gw_usage_sums_fill(sums, &batch);
+  assert_int_equal(batch.n_records, 1);
+  assert_int_equal(batch.records[0]->requests, 1);  // nothing of what the slot summed before
+  assert_int_equal(batch.records[0]->prompt_tokens, 7);
   free(sums);
 }
 
