@@ -35,6 +35,7 @@ struct kit_rpc_async {
   uint64_t next_round;
   size_t hint;                    // where to look for a free slot first
   async_call calls[ASYNC_SLOTS];  // guarded by lock
+  size_t under_way;               // of them; this one, too
   pthread_t sender;
   pthread_cond_t queued;
   outgoing *first;  // these four, too
@@ -51,6 +52,7 @@ static bool take(kit_rpc_async *a, uint64_t token, async_call *out) {
   if (found) {
     *out = *c;
     c->token = 0;
+    a->under_way--;
   }
   pthread_mutex_unlock(&a->lock);
   return found;
@@ -66,6 +68,7 @@ static uint64_t put(kit_rpc_async *a, eco_rpc_done_fn done, void *arg, int timeo
       a->calls[slot] =
           (async_call){.token = token, .deadline_ms = eco_boottime_ms() + timeout_ms, .done = done, .arg = arg};
       a->hint = slot + 1;
+      a->under_way++;
     }
   }
   pthread_mutex_unlock(&a->lock);
@@ -106,14 +109,24 @@ static void on_reply(natsConnection *nc, natsSubscription *sub, natsMsg *msg, vo
   natsMsg_Destroy(msg);
 }
 
+// The next call whose time is over, looked for from slot *from on; 0: none.
+static uint64_t next_overdue(kit_rpc_async *a, size_t *from, int64_t now_ms, bool all) {
+  uint64_t token = 0;
+  pthread_mutex_lock(&a->lock);
+  for (; token == 0 && a->under_way > 0 && *from < ASYNC_SLOTS; (*from)++) {
+    const async_call *c = &a->calls[*from];
+    token = all || c->deadline_ms <= now_ms ? c->token : 0;
+  }
+  pthread_mutex_unlock(&a->lock);
+  return token;
+}
+
 static void expire(kit_rpc_async *a, bool all) {
-  int64_t now = eco_boottime_ms();
-  for (size_t i = 0; i < ASYNC_SLOTS; i++) {
-    pthread_mutex_lock(&a->lock);
-    uint64_t token = a->calls[i].token != 0 && (all || a->calls[i].deadline_ms <= now) ? a->calls[i].token : 0;
-    pthread_mutex_unlock(&a->lock);
+  size_t slot = 0;
+  int64_t now_ms = eco_boottime_ms();
+  for (uint64_t token = 0; (token = next_overdue(a, &slot, now_ms, all)) != 0;) {
     async_call call;
-    if (token != 0 && take(a, token, &call)) {
+    if (take(a, token, &call)) {
       call.done(call.arg,
                 eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "no answer in time: the request may still take effect"), NULL,
                 0);
