@@ -231,6 +231,7 @@ eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct so
   loop->read_buffer = malloc(GW_READ_BUFFER);
   loop->scratch = malloc(GW_SCRATCH);
   loop->usage = gw_usage_ring_new();
+  loop->key_hash = gw_key_hash_new();
   if (!loop->read_buffer || !loop->scratch) {
     abort();
   }
@@ -292,6 +293,7 @@ void gw_loop_free(gw_loop *loop) {
   gw_slab_drain(&loop->upstreams);
   eco_buf_free(&loop->text);
   pthread_mutex_destroy(&loop->shared.lock);
+  gw_key_hash_free(loop->key_hash);
   free(loop->usage);
   free(loop->read_buffer);
   free(loop->scratch);

@@ -146,8 +146,8 @@ void gw_store_remove_health(gw_store *st, const char *region);
 // After the first full read from the bus: what only the file knew is gone.
 void gw_store_drop_file_keys(gw_store *st);
 void gw_store_drop_file_routes(gw_store *st);
-// A store is behind while the bus is there and its buckets have not been read since the start, or while nothing was ever
-// known: what it lacks may exist all the same. Any thread.
+// A store is behind while the bus is there and its buckets have not been read since the start, or while nothing was
+// ever known: what it lacks may exist all the same. Any thread.
 void gw_store_set_behind(gw_store *st, bool behind);
 bool gw_store_is_behind(const gw_store *st);
 // Makes the changes since the last call visible and frees what no reader can hold any more. False: there were none.
