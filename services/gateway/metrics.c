@@ -127,7 +127,7 @@ static void labelled(const char *name, const char *help, const char *label, cons
 }
 
 static void add_up_labelled(void) {
-  char digits[8];
+  char digits[12];
   for (int status = GW_STATUS_MIN; status < GW_STATUS_END; status++) {
     (void)snprintf(digits, sizeof digits, "%d", status);
     labelled("ecolink_gateway_requests_total", "Answers by status; 499: the client left first", "status", digits,
