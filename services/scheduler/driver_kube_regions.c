@@ -2,6 +2,7 @@
 //
 //   listed ──configured anew──▶ retired ──threads ended, nobody uses it──▶ freed
 #include <arpa/inet.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,7 @@ static eco_status load_config(const kube_driver *d, const Ecolink__V1__Kubernete
 static void note_api_address(kube_region *r, const char *server) {
   char host[64];
   struct in_addr address;
+  assert(server != NULL);  // a kubeconfig without one is not loaded
   const char *at = server + strlen("https://");
   (void)snprintf(host, sizeof(host), "%.*s", (int)strcspn(at, ":/"), at);
   if (inet_pton(AF_INET, host, &address) == 1) {
@@ -77,7 +79,7 @@ static void note_api_address(kube_region *r, const char *server) {
 }
 
 static eco_status open_region(kube_region *r, const char *name, const uint8_t *config, size_t len) {
-  kube_config access;
+  kube_config access = {.server = NULL};
   (void)snprintf(r->name, sizeof(r->name), "%s", name);
   r->config = malloc(len + 1);
   r->given = ecolink__v1__kubernetes_region__unpack(NULL, len, config);
@@ -222,6 +224,7 @@ eco_status kube_configure(driver *base, const char *name, const uint8_t *config,
   }
   // it counts on far above its predecessor: no number of theirs is the same
   ECO_TRY(new_region(d, name, config, len, old ? changes_of(old) + UINT32_MAX : 0, &fresh));
+  assert(fresh != NULL);
   replace(d, old, fresh);
   if (old) {
     eco_log(ECO_LOG_INFO, "region was configured anew", ECO_F_STR("region", name));

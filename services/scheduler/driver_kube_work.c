@@ -306,7 +306,7 @@ static eco_status delete_strays(const task *t) {
 
 // Makes the object as it should be, unless it is.
 static eco_status ensure(const task *t, kube_kind kind, const char *name, bool fixed, make_fn make, const void *more) {
-  kube_meta meta;
+  kube_meta meta = {.ours = false};
   if (!known(t, kind, name, &meta)) {
     kube_reason reason = KUBE_OK;
     eco_status st = create(t, kind, make, more, &reason);
