@@ -65,11 +65,15 @@ class Poison:
         return [x for x in lines if x["level"] == "error" and "dead letter" in x["message"] and x.get("consumer") == self.consumer]
 
     def replay(self):
-        """The RPC, as an operator's tool would call it: the reply, or None when nobody answered."""
-        context = pb.common.RequestContext(request_id="replay", deadline_us=2 ** 60)
-        envelope = pb.common.RpcRequest(context=context, body=pb.common.ReplayDeadLettersRequest().SerializeToString())
-        try:
-            data = self.lab.nats.request(f"ecolink.rpc.{self.service}.ReplayDeadLetters", envelope.SerializeToString(), 10)
-        except (NoResponders, OSError, queue.Empty):
-            return None
-        return pb.common.RpcReply.FromString(data)
+        return replay(self.lab, self.service)
+
+
+def replay(lab, service, seconds=10):
+    """The RPC, as an operator's tool would call it: the reply, or None when nobody answered."""
+    context = pb.common.RequestContext(request_id="replay", deadline_us=2 ** 60)
+    envelope = pb.common.RpcRequest(context=context, body=pb.common.ReplayDeadLettersRequest().SerializeToString())
+    try:
+        data = lab.nats.request(f"ecolink.rpc.{service}.ReplayDeadLetters", envelope.SerializeToString(), seconds)
+    except (NoResponders, OSError, queue.Empty):
+        return None
+    return pb.common.RpcReply.FromString(data)

@@ -195,6 +195,13 @@ def launch_without_billing(stage):
     tenant.wait_running(intent.ok()["id"])
 
 
+def asked(stage):
+    """An operator's tool asks on the bus: of its own accord nobody asks health for anything but its snapshot, now and then."""
+    from poison import replay
+    stage.arm()
+    stage.reached_while(lambda: replay(stage.lab, stage.service, 2))
+
+
 def start(stage):
     """A start with everything there: an instance to adopt, buckets to compare, snapshots to pull."""
     tenant = stage.tenants.new()
@@ -392,7 +399,8 @@ LEADS = [
     (r"registry:kit\.rpc\.called", [start]),
     (r"health:kit\.rpc\.called", [start]),
     (r"billing:kit\.rpc\.called", [stop, renewal]),
-    (r"health:kit\.rpc\.", [start]),
+    (r"scheduler:kit\.rpc\.called", [launch]),
+    (r"health:kit\.rpc\.", [asked]),
     (r"health:kit\.", [launch, stop]),
     (r"registry:kit\.", [life]),
     (r"billing:kit\.", [launch, stop, renewal, depletion]),

@@ -11,12 +11,15 @@ start_time() { # <pid>: field 22 of /proc/<pid>/stat, counted after the parenthe
   echo "${20}"
 }
 
+# A process has ended when its last thread has: the first one is a zombie before, and the others still hold its sockets.
 alive() { # <name>: whether our process runs; REPLY is its pid
-  local file=$STATE/run/$1.pid now state
+  local file=$STATE/run/$1.pid now stat
   REPLY=$(cat "$file" 2>/dev/null) || return 1
   [[ $REPLY =~ ^[0-9]+$ ]] || return 1
   now=$(start_time "$REPLY") && [[ $now == "$(cat "$STATE/run/.$1.started" 2>/dev/null)" ]] || return 1
-  state=$(sed 's/.*) //' "/proc/$REPLY/stat" 2>/dev/null) && [[ $state != Z* ]]
+  stat=$(sed 's/.*) //' "/proc/$REPLY/stat" 2>/dev/null) || return 1
+  read -ra stat <<<"$stat"
+  [[ ${stat[0]} != [ZX] ]] || ((stat[17] > 1))
 }
 
 # spawn <name> <command...>: in the background, own session, output appended to its log, pid file written.

@@ -138,11 +138,12 @@ class Stack:
 
     @staticmethod
     def lives(pid):
+        """Until the last thread is gone: the first one is a zombie as soon as it has ended, the others still hold sockets then."""
         try:
-            stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+            stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         except OSError:
             return False
-        return stat.rsplit(")", 1)[1].split()[0] not in "ZX"
+        return stat[0] not in "ZX" or int(stat[17]) > 1
 
     def start(self, name, **settings):
         """Starts one part; settings with their full names hold for this run of it alone."""

@@ -1,0 +1,38 @@
+"""The local stack's own rules: what counts as running."""
+import ctypes
+import pathlib
+import signal
+import subprocess
+import sys
+
+from eco.stack import TREE, Stack
+from eco.waiting import wait
+
+# The first thread ends, another goes on: what a killed service looks like while its last thread still closes its sockets.
+HEADLESS = "import ctypes, threading, time; threading.Thread(target=lambda: time.sleep(60)).start(); ctypes.CDLL(None).syscall(60, 0)"
+
+
+def runs_by_the_stack(state):
+    script = f'STATE={state}; . {TREE}/deploy/local/lib/process.sh; alive part'
+    return subprocess.run(["bash", "-c", script], check=False).returncode == 0
+
+
+def state_of(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+
+
+def test_a_process_that_still_has_threads_has_not_ended(tmp_path):
+    """Its addresses are still in use: whoever starts the next one now is refused."""
+    assert ctypes.sizeof(ctypes.c_void_p) == 8 and sys.platform == "linux"  # exit is call number 60
+    child = subprocess.Popen([sys.executable, "-c", HEADLESS], start_new_session=True)
+    try:
+        wait(lambda: state_of(child.pid)[0] == "Z", "the end of the first thread")
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run/part.pid").write_text(f"{child.pid}\n")
+        (tmp_path / "run/.part.started").write_text(f"{state_of(child.pid)[19]}\n")
+        assert Stack.lives(child.pid) and runs_by_the_stack(tmp_path)
+    finally:
+        child.send_signal(signal.SIGKILL)
+    wait(lambda: not Stack.lives(child.pid), "the end")
+    assert not runs_by_the_stack(tmp_path)
+    child.wait()
