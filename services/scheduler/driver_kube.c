@@ -8,6 +8,7 @@
 #include "driver_kube_internal.h"
 #include "driver_kube_logs.h"
 #include "ecolink/clock.h"
+#include "kube_rooms.h"
 #include "presets.h"
 
 // ---- admit ----
@@ -86,19 +87,18 @@ static key *collect(kube_region *r, size_t *count) {
   key *keys = calloc(most + 1, sizeof(*keys));
   size_t n = 0;
   for (size_t k = 0; keys && k < sizeof(kinds) / sizeof(kinds[0]); k++) {
-    for (size_t b = 0; b < KUBE_BUCKETS; b++) {
-      for (const kube_entry *e = r->tables[kinds[k]].buckets[b]; e; e = e->next) {
-        if (e->is.meta.ours && e->is.meta.instance_id > 0) {
-          bool pod = kinds[k] == KUBE_PODS;
-          keys[n++] = (key){.instance_id = e->is.meta.instance_id,
-                            .replica_id = e->is.meta.replica_id,
-                            .pod = pod ? &e->is.pod : NULL,
-                            .stray = !pod && kube_is_stray(&e->is.meta)};
-        }
+    const kube_table *t = &r->tables[kinds[k]];
+    for (const kube_entry *e = kube_table_next(t, NULL); e; e = kube_table_next(t, e)) {
+      if (e->is.meta.ours && e->is.meta.instance_id > 0) {
+        bool pod = kinds[k] == KUBE_PODS;
+        keys[n++] = (key){.instance_id = e->is.meta.instance_id,
+                          .replica_id = e->is.meta.replica_id,
+                          .pod = pod ? &e->is.pod : NULL,
+                          .stray = !pod && kube_is_stray(&e->is.meta)};
       }
     }
   }
-  for (size_t b = 0; keys && b < KUBE_BUCKETS; b++) {
+  for (size_t b = 0; keys && b < KUBE_QUEUE_BUCKETS; b++) {
     for (const kube_work *w = r->queue[b]; w; w = w->next) {
       keys[n++] = (key){.instance_id = w->instance_id, .replica_id = w->replica_id};
     }
@@ -197,37 +197,29 @@ static eco_status driver_observe(driver *base, const char *region, replica_obser
 }
 
 // ---- capacity ----
-// allocatable on nodes of the type - what pods of others ask for there. Lock held.
-static int room_of(kube_region *r, const char *gpu_type) {
-  const char *value = kube_place_gpu_value(&r->place, gpu_type);
-  int total = 0;
-  for (size_t b = 0; b < KUBE_BUCKETS; b++) {
-    for (const kube_entry *e = r->tables[KUBE_NODES].buckets[b]; e; e = e->next) {
-      total += strcmp(e->is.node.gpu_value, value) == 0 ? e->is.node.gpus : 0;
-    }
-    for (const kube_entry *e = r->tables[KUBE_OTHER_PODS].buckets[b]; e; e = e->next) {
-      const kube_entry *node = kube_table_find(&r->tables[KUBE_NODES], e->is.other.node);
-      if (node && node->is.node.gpus > 0 && strcmp(node->is.node.gpu_value, value) == 0) {
-        total -= e->is.other.gpus;
-      }
-    }
-  }
-  return total > 0 ? total : 0;
+static bool rooms_are_seen(const kube_region *r) {
+  return r->reflectors[KUBE_NODES].synced && r->reflectors[KUBE_OTHER_PODS].synced &&
+         !r->reflectors[KUBE_NODES].optional_refused && !r->reflectors[KUBE_OTHER_PODS].optional_refused;
 }
 
 static eco_status driver_rooms(driver *base, const char *region, const char *const *gpu_types, size_t n,
                                driver_room_fn fn, void *arg) {
   KUBE_USED kube_region *r = NULL;
+  int totals[KUBE_GPU_TYPES_MAX];
+  const char *values[KUBE_GPU_TYPES_MAX];
   ECO_TRY(kube_region_take((kube_driver *)base, region, &r));
+  n = n < KUBE_GPU_TYPES_MAX ? n : KUBE_GPU_TYPES_MAX;
   for (size_t i = 0; i < n; i++) {
-    pthread_mutex_lock(&r->lock);
-    bool seen = r->reflectors[KUBE_NODES].synced && r->reflectors[KUBE_OTHER_PODS].synced &&
-                !r->reflectors[KUBE_NODES].optional_refused && !r->reflectors[KUBE_OTHER_PODS].optional_refused;
-    int total = seen ? room_of(r, gpu_types[i]) : 0;
-    pthread_mutex_unlock(&r->lock);
-    if (seen) {
-      fn(arg, gpu_types[i], total);
-    }
+    values[i] = kube_place_gpu_value(&r->place, gpu_types[i]);
+  }
+  pthread_mutex_lock(&r->lock);
+  bool seen = rooms_are_seen(r);
+  if (seen) {
+    kube_rooms(&r->tables[KUBE_NODES], &r->tables[KUBE_OTHER_PODS], values, n, totals);
+  }
+  pthread_mutex_unlock(&r->lock);
+  for (size_t i = 0; seen && i < n; i++) {
+    fn(arg, gpu_types[i], totals[i]);
   }
   return eco_success();
 }

@@ -6,84 +6,6 @@
 #include "driver_kube_internal.h"
 #include "ecolink/clock.h"
 
-static size_t bucket_of(const char *key) {
-  uint64_t h = UINT64_C(1469598103934665603);
-  for (; *key; key++) {
-    h = (h ^ (unsigned char)*key) * UINT64_C(1099511628211);
-  }
-  return (size_t)(h % KUBE_BUCKETS);
-}
-
-bool kube_table_open(kube_table *t) {
-  t->buckets = calloc(KUBE_BUCKETS, sizeof(kube_entry *));
-  return t->buckets != NULL;
-}
-
-kube_entry *kube_table_find(const kube_table *t, const char *key) {
-  for (kube_entry *e = t->buckets[bucket_of(key)]; e; e = e->next) {
-    if (strcmp(e->key, key) == 0) {
-      return e;
-    }
-  }
-  return NULL;
-}
-
-kube_entry *kube_table_put(kube_table *t, const char *key) {
-  kube_entry *e = kube_table_find(t, key);
-  if (!e) {
-    e = calloc(1, sizeof(*e));
-    if (!e) {
-      return NULL;
-    }
-    size_t b = bucket_of(key);
-    (void)snprintf(e->key, sizeof(e->key), "%s", key);
-    e->next = t->buckets[b];
-    t->buckets[b] = e;
-    t->count++;
-  }
-  e->listed = t->list;
-  return e;
-}
-
-void kube_table_drop(kube_table *t, const char *key) {
-  for (kube_entry **at = &t->buckets[bucket_of(key)]; *at; at = &(*at)->next) {
-    if (strcmp((*at)->key, key) == 0) {
-      kube_entry *e = *at;
-      *at = e->next;
-      free(e);
-      t->count--;
-      return;
-    }
-  }
-}
-
-bool kube_table_sweep(kube_table *t) {
-  bool went = false;
-  for (size_t b = 0; b < KUBE_BUCKETS; b++) {
-    for (kube_entry **at = &t->buckets[b]; *at;) {
-      kube_entry *e = *at;
-      if (e->listed == t->list) {
-        at = &e->next;
-        continue;
-      }
-      *at = e->next;
-      free(e);
-      t->count--;
-      went = true;
-    }
-  }
-  return went;
-}
-
-void kube_table_free(kube_table *t) {
-  t->list++;
-  if (t->buckets) {
-    (void)kube_table_sweep(t);
-  }
-  free(t->buckets);
-  t->buckets = NULL;
-}
-
 // ---- objects ----
 static bool read_entry(kube_region *r, kube_kind kind, yyjson_val *object, const kube_entry *before, kube_entry *out) {
   const char *installation = r->driver->installation;
@@ -169,14 +91,13 @@ bool kube_is_stray(const kube_meta *meta) {
 
 bool kube_find_stray(const kube_region *r, kube_kind kind, int64_t instance_id, int replica_id,
                      char name[KUBE_NAME_MAX]) {
-  for (size_t b = 0; b < KUBE_BUCKETS; b++) {
-    for (const kube_entry *e = r->tables[kind].buckets[b]; e; e = e->next) {
-      const kube_meta *m = &e->is.meta;
-      bool same = m->ours && m->instance_id == instance_id && m->replica_id == replica_id;
-      if (same && !m->deleting && kube_is_stray(m)) {
-        (void)snprintf(name, KUBE_NAME_MAX, "%s", m->name);
-        return true;
-      }
+  const kube_table *t = &r->tables[kind];
+  for (const kube_entry *e = kube_table_next(t, NULL); e; e = kube_table_next(t, e)) {
+    const kube_meta *m = &e->is.meta;
+    bool same = m->ours && m->instance_id == instance_id && m->replica_id == replica_id;
+    if (same && !m->deleting && kube_is_stray(m)) {
+      (void)snprintf(name, KUBE_NAME_MAX, "%s", m->name);
+      return true;
     }
   }
   return false;

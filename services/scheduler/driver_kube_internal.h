@@ -15,9 +15,10 @@
 #include "kube_judge.h"
 #include "kube_objects.h"
 #include "kube_region.h"
+#include "kube_table.h"
 
 enum {
-  KUBE_BUCKETS = 4096,
+  KUBE_QUEUE_BUCKETS = 4096,
   KUBE_WORKERS = 4,  // writes of one region at a time
   KUBE_QUEUE_MAX = 16384,
   KUBE_HEARTBEAT_MS = 5000,
@@ -36,41 +37,6 @@ typedef enum kube_kind {
   KUBE_OTHER_PODS,
   KUBE_KINDS,
 } kube_kind;
-
-// ---- what is remembered ----
-typedef struct kube_other_pod {
-  kube_meta meta;
-  char node[256];
-  int gpus;
-} kube_other_pod;
-
-typedef struct kube_entry {
-  char key[320];    // name; of other namespaces' pods "<namespace>/<name>"
-  uint64_t listed;  // the list or event it was last seen in
-  union {
-    kube_meta meta;  // first member of all but the node
-    kube_deployment_digest deployment;
-    kube_pod_digest pod;
-    kube_service_digest service;
-    kube_node_digest node;
-    kube_other_pod other;
-  } is;
-  struct kube_entry *next;
-} kube_entry;
-
-typedef struct kube_table {
-  kube_entry **buckets;  // KUBE_BUCKETS
-  size_t count;
-  uint64_t list;  // number of the list under way, or of the last one
-} kube_table;
-
-kube_entry *kube_table_find(const kube_table *t, const char *key);
-kube_entry *kube_table_put(kube_table *t, const char *key);  // found or new and zeroed; NULL: no memory
-void kube_table_drop(kube_table *t, const char *key);
-// After a complete list: what it did not show is gone. True when something went.
-bool kube_table_sweep(kube_table *t);
-void kube_table_free(kube_table *t);
-bool kube_table_open(kube_table *t);
 
 // ---- what is to be written ----
 typedef enum kube_action { KUBE_DO_APPLY, KUBE_DO_REMOVE } kube_action;
@@ -130,7 +96,7 @@ typedef struct kube_region {
   char trouble[KUBE_MESSAGE_MAX];
   bool prepared;     // the namespace's own objects were seen to be there
   uint64_t changes;  // of whatever observe tells
-  kube_work *queue[KUBE_BUCKETS];
+  kube_work *queue[KUBE_QUEUE_BUCKETS];
   int queued;
   int users;  // who has it from kube_region_take; guarded by the driver's lock, as is next
   struct kube_region *next;

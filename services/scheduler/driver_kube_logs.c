@@ -41,12 +41,11 @@ static bool find_pod(kube_region *r, int64_t instance_id, int replica_id, char n
                      bool *waiting) {
   const kube_pod_digest *best = NULL;
   pthread_mutex_lock(&r->lock);
-  for (size_t b = 0; b < KUBE_BUCKETS; b++) {
-    for (const kube_entry *e = r->tables[KUBE_PODS].buckets[b]; e; e = e->next) {
-      const kube_pod_digest *p = &e->is.pod;
-      bool same = p->meta.ours && p->meta.instance_id == instance_id && p->meta.replica_id == replica_id;
-      best = same && (!best || p->created_us > best->created_us) ? p : best;
-    }
+  const kube_table *t = &r->tables[KUBE_PODS];
+  for (const kube_entry *e = kube_table_next(t, NULL); e; e = kube_table_next(t, e)) {
+    const kube_pod_digest *p = &e->is.pod;
+    bool same = p->meta.ours && p->meta.instance_id == instance_id && p->meta.replica_id == replica_id;
+    best = same && (!best || p->created_us > best->created_us) ? p : best;
   }
   if (best) {
     (void)snprintf(name, KUBE_NAME_MAX + 64, "%s", best->meta.name);

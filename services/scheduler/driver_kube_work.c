@@ -21,7 +21,7 @@ enum { STRAYS_AT_ONCE = 16 };
 
 // ---- the queue ----
 static size_t bucket_of(int64_t instance_id, int replica_id) {
-  return ((uint64_t)instance_id * 31 + (uint64_t)replica_id) % KUBE_BUCKETS;
+  return ((uint64_t)instance_id * 31 + (uint64_t)replica_id) % KUBE_QUEUE_BUCKETS;
 }
 
 kube_work *kube_work_find(kube_region *r, int64_t instance_id, int replica_id) {
@@ -50,7 +50,7 @@ static void unlink_work(kube_region *r, kube_work *w) {
 }
 
 void kube_work_free_all(kube_region *r) {
-  for (size_t b = 0; b < KUBE_BUCKETS; b++) {
+  for (size_t b = 0; b < KUBE_QUEUE_BUCKETS; b++) {
     while (r->queue[b]) {
       unlink_work(r, r->queue[b]);
     }
@@ -474,7 +474,7 @@ static void perform(kube_region *r, kube_work *w) {
 // What is due now; otherwise *wait_ms until something is. Lock held.
 static kube_work *next_due(kube_region *r, int64_t now_ms, int64_t *wait_ms) {
   *wait_ms = 1000;
-  for (size_t b = 0; r->queued > 0 && b < KUBE_BUCKETS; b++) {
+  for (size_t b = 0; r->queued > 0 && b < KUBE_QUEUE_BUCKETS; b++) {
     for (kube_work *w = r->queue[b]; w; w = w->next) {
       if (w->running) {
         continue;

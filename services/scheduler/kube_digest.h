@@ -62,7 +62,8 @@ typedef struct kube_service_digest {
 typedef struct kube_node_digest {
   char name[256];
   char gpu_value[64];
-  int gpus;  // allocatable; 0 when nothing may be placed there
+  int gpus;   // allocatable; 0 when nothing may be placed there
+  int taken;  // kube_rooms: by pods of others
 } kube_node_digest;
 
 // False: it has no name, uid or resourceVersion.

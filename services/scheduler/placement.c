@@ -45,29 +45,38 @@ static bool is_better(const placement_room *a, const placement_room *b) {
   return a->free != b->free ? a->free > b->free : strcmp(a->region, b->region) < 0;
 }
 
-// The best `want` rooms of one type in distinct regions ((region, type) pairs are unique in the input). Returns how
-// many.
+// The best `want` rooms of one type ((region, type) pairs are unique in the input: its rooms are in distinct regions).
+// Returns how many. One walk: a region may have thousands of nodes, an installation thousands of rooms.
 static size_t best_rooms(const placement_request *r, const placement_room *rooms, size_t n, const char *type,
                          size_t want, const placement_room *best[SCHED_REPLICAS_MAX]) {
   size_t found = 0;
-  while (found < want) {
-    const placement_room *pick = NULL;
-    for (size_t i = 0; i < n; i++) {
-      const placement_room *room = &rooms[i];
-      if (strcmp(room->gpu_type, type) != 0 || !fits(r, room) ||
-          (found > 0 && strcmp(best[0]->region, room->region) == 0)) {
-        continue;
-      }
-      if (!pick || is_better(room, pick)) {
-        pick = room;
+  for (size_t i = 0; i < n; i++) {
+    const placement_room *room = &rooms[i];
+    if (strcmp(room->gpu_type, type) != 0 || !fits(r, room)) {
+      continue;
+    }
+    size_t at = found;
+    for (; at > 0 && is_better(room, best[at - 1]); at--) {
+      if (at < want) {
+        best[at] = best[at - 1];
       }
     }
-    if (!pick) {
-      break;
+    if (at < want) {
+      best[at] = room;
+      found += found < want ? 1 : 0;
     }
-    best[found++] = pick;
   }
   return found;
+}
+
+// Whether the type of rooms[at] was met before it.
+static bool is_repeated(const placement_room *rooms, size_t at) {
+  for (size_t i = 0; i < at; i++) {
+    if (strcmp(rooms[i].gpu_type, rooms[at].gpu_type) == 0) {
+      return true;
+    }
+  }
+  return false;
 }
 
 static eco_status check_names(const placement_request *r, const placement_room *rooms, size_t n) {
@@ -122,7 +131,8 @@ eco_status placement_decide(const placement_request *r, const placement_room *ro
   const placement_room *chosen[SCHED_REPLICAS_MAX] = {NULL, NULL};
   size_t chosen_count = 0;
   for (size_t i = 0; i < n; i++) {
-    if (*r->gpu_type && strcmp(rooms[i].gpu_type, r->gpu_type) != 0) {
+    bool other = *r->gpu_type && strcmp(rooms[i].gpu_type, r->gpu_type) != 0;
+    if (other || is_repeated(rooms, i)) {
       continue;
     }
     const placement_room *best[SCHED_REPLICAS_MAX] = {NULL, NULL};

@@ -1,0 +1,196 @@
+"""The scheduler's costs at some numbers of instances: see run. Inside the cluster's network: `run` sees to it."""
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TREE = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+sys.path[:0] = [os.path.join(TREE, "tests", "kube"), os.path.join(TREE, "tests", "shared")]
+# pylint: disable=wrong-import-position
+from driver_world import KubeWorld  # noqa: E402
+from ecotest import pb  # noqa: E402
+from ecotest.postgres import Postgres  # noqa: E402
+from ecotest.stack import BUILD, Stack, eventually  # noqa: E402
+
+S = pb.scheduler
+RUNNING = S.INSTANCE_STATUS_RUNNING
+SIZES = [int(n) for n in os.environ.get("BENCH_INSTANCES", "100,1000").split(",")]
+SAMPLES = int(os.environ.get("BENCH_SAMPLES", "50"))
+STEADY_S = int(os.environ.get("BENCH_STEADY_S", "30"))
+TICKS = os.sysconf("SC_CLK_TCK")
+ENGINE = {"engine": "", "image": "ecolink/builtin-engine:bench", "args": ["--model", "my-llama"]}
+
+# what the figures are held against, at the largest number of instances
+LIMITS = {"resync_cpu_s": 5.0, "steady_cpu_percent": 2.0, "rss_mb": 64.0, "ready_to_route_p99_ms": 100.0, "launch_to_deployments_p99_ms": 300.0}
+
+
+def percentile(values, share):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
+
+
+class Watching:
+    """When what was first seen: Deployments by name, Ready pods by uid, and routes by (instance, pod)."""
+
+    def __init__(self, world):
+        self.world, self.deployments, self.pods, self.routes = world, {}, {}, {}
+        for region in world.api:
+            threading.Thread(target=self.follow, args=(region, "deployments", self.on_deployment), daemon=True).start()
+            threading.Thread(target=self.follow, args=(region, "pods", self.on_pod), daemon=True).start()
+        self.subscription = world.stack.nats.subscribe("$KV.routes.>")
+        threading.Thread(target=self.follow_routes, daemon=True).start()
+
+    def follow(self, region, kind, told):
+        api = self.world.planes[region].admin()
+        while True:
+            for event, obj in api.watch(self.world.path(kind), timeout=3600):
+                told(time.monotonic(), region, event, obj)
+
+    def on_deployment(self, now, region, event, obj):
+        if event == "ADDED":
+            self.deployments.setdefault((region, obj["metadata"]["name"]), now)
+
+    def on_pod(self, now, region, event, obj):
+        del region, event
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in obj["status"].get("conditions", [])):
+            self.pods.setdefault(obj["metadata"]["uid"], now)
+
+    def follow_routes(self):
+        while True:
+            try:
+                message = self.subscription.next(3600)
+            except Exception:  # pylint: disable=broad-exception-caught
+                return
+            now = time.monotonic()
+            route = S.RouteEntry()
+            route.ParseFromString(message.data)
+            for r in route.replicas:
+                self.routes.setdefault((route.instance_id, r.run_id.split(".")[0]), now)
+
+
+class Bench(KubeWorld):
+    def settings(self, **more):
+        return super().settings(READY_INTERVAL_MS=1000, METER_INTERVAL_MS=5000, LEASE_TTL_MS=10000, **more)
+
+    def grow(self, size):
+        have = self.stack.sql("SELECT count(*) FROM scheduler.instances WHERE status IN (2, 3)")[0][0]
+        began = time.monotonic()
+        for _ in range(size - have):
+            self.launch(**ENGINE)
+        launched = time.monotonic()
+        eventually(lambda: self.stack.sql("SELECT count(*) FROM scheduler.replicas WHERE NOT gone AND NOT ready")[0][0] == 0, 900, 0.5,
+                   "every replica is Ready")
+        return size - have, launched - began, time.monotonic() - began
+
+    # ---- what the process costs ----
+    def cpu_s(self):
+        with open(f"/proc/{self.service.process.pid}/stat", encoding="ascii") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def memory_mb(self, name):
+        with open(f"/proc/{self.service.process.pid}/status", encoding="ascii") as f:
+            return next(int(line.split()[1]) for line in f if line.startswith(name)) / 1024
+
+    def steady(self):
+        time.sleep(15)  # act: what was begun settles
+        cpu, began = self.cpu_s(), time.monotonic()
+        time.sleep(STEADY_S)  # act: the steady state is measured
+        return 100 * (self.cpu_s() - cpu) / (time.monotonic() - began)
+
+    def observed(self):
+        return self.stack.sql("SELECT min(observed_until_us) FROM scheduler.regions")[0][0]
+
+    def resync(self):
+        """From the start of a new process until both regions were listed, judged and proved anew."""
+        self.service.stop()
+        began, moment_us = time.monotonic(), int(time.time() * 1e6)
+        self.start()
+        ready = time.monotonic()
+        eventually(lambda: self.observed() > moment_us, 120, 0.02, "both regions are observed again")
+        return {"resync_wall_s": time.monotonic() - began, "resync_cpu_s": self.cpu_s(), "start_s": ready - began}
+
+    def sample(self, watching):
+        """One launch on a quiet installation."""
+        i = self.launch(**ENGINE)
+        accepted = time.monotonic()
+        names = {(r.region, f"eco-{i.id}-{r.id}") for r in i.replicas}
+        eventually(lambda: names <= set(watching.deployments), 30, 0.005, "both Deployments are there")
+        created = max(watching.deployments[n] for n in names) - accepted
+        eventually(lambda: len([1 for key in watching.routes if key[0] == i.id]) == 2, 60, 0.01, "both replicas are routed")
+        routed = [at - watching.pods[pod] for (instance, pod), at in list(watching.routes.items())
+                  if instance == i.id and pod in watching.pods]
+        return created, routed
+
+    def measure(self, size, watching):
+        out = {}
+        grown, out["launching_s"], out["all_ready_s"] = self.grow(size)
+        out["launched"] = grown
+        out["steady_cpu_percent"] = self.steady()
+        out["rss_mb"] = self.memory_mb("VmRSS")
+        out["peak_rss_mb"] = self.memory_mb("VmHWM")
+        out.update(self.resync())
+        created, routed = [], []
+        for _ in range(SAMPLES):
+            one, two = self.sample(watching)
+            created.append(1000 * one)
+            routed += [1000 * t for t in two]
+        for name, values in (("launch_to_deployments", created), ("ready_to_route", routed)):
+            out[f"{name}_p50_ms"], out[f"{name}_p99_ms"] = percentile(values, 0.5), percentile(values, 0.99)
+            out[f"{name}_samples"] = len(values)
+        return out
+
+
+ROWS = [("launching_s", "launches accepted, s"), ("all_ready_s", "until every replica is Ready, s"),
+        ("steady_cpu_percent", "steady state, % of a core"), ("rss_mb", "resident, MB"), ("peak_rss_mb", "resident at most, MB"),
+        ("resync_cpu_s", "resync after a restart, CPU s"), ("resync_wall_s", "resync after a restart, s"),
+        ("launch_to_deployments_p50_ms", "launch -> Deployments, p50 ms"), ("launch_to_deployments_p99_ms", "launch -> Deployments, p99 ms"),
+        ("ready_to_route_p50_ms", "pod Ready -> route, p50 ms"), ("ready_to_route_p99_ms", "pod Ready -> route, p99 ms")]
+
+
+def table(result):
+    sizes = list(result["instances"])
+    lines = ["".join([f"{'instances (2 replicas each)':36}", *(f"{n:>10}" for n in sizes), f"{'limit':>10}"])]
+    for key, words in ROWS:
+        limit = LIMITS.get(key)
+        values = [result["instances"][n][key] for n in sizes]
+        missed = "  missed" if limit and values[-1] > limit else ""
+        lines.append("".join([f"{words:36}", *(f"{v:10.2f}" for v in values), f"{limit if limit else '':>10}", missed]))
+    p = result["planner"]
+    lines.append(f"placement over {p['rooms']} rooms {p['place_us'] / 1000:.3f} ms; counting {p['nodes']} nodes and {p['replicas']} pods "
+                 f"{p['count_us'] / 1000:.1f} ms, once per METER_INTERVAL; limit 1 ms per placement")
+    return "\n".join(lines)
+
+
+def main(path):
+    planner = json.loads(subprocess.run([os.path.join(BUILD, "tests", "planner_bench")], check=True, capture_output=True, text=True).stdout)
+    result = {"kubernetes": os.path.basename(os.environ["ECOLINK_KUBE_PROGRAMS"]), "processors": os.cpu_count(), "machine": platform.machine(),
+              "planner": planner, "limits": LIMITS, "instances": {}}
+    with Postgres() as pg, Stack(pg) as stack:
+        world = Bench(stack)
+        try:
+            world.start()
+            eventually(lambda: stack.sql("SELECT min(total) FROM scheduler.gpu_rooms")[0][0] >= SIZES[-1] + SAMPLES * len(SIZES), 60, 0.2,
+                       "the GPUs of both regions are seen")
+            watching = Watching(world)
+            for size in SIZES:
+                result["instances"][str(size)] = world.measure(size, watching)
+                print(f"bench: {size} instances: {json.dumps(result['instances'][str(size)])}", file=sys.stderr, flush=True)
+        finally:
+            if world.service:
+                world.service.stop()
+            for kind in ("deployments", "persistentvolumeclaims", "networkpolicies"):
+                for name, api in world.api.items():
+                    api.call("DELETE", world.path(kind))
+                    del name
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(result, f, indent=1)
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main(os.path.abspath(sys.argv[1]))
