@@ -6,6 +6,7 @@
 #include "ecolink/v1/scheduler.pb-c.h"
 #include "janitor.h"
 #include "launch.h"
+#include "lost.h"
 #include "regions.h"
 #include "rpc_instances.h"
 #include "rpc_meter.h"
@@ -61,6 +62,7 @@ static const eco_timer_def TIMERS[] = {
     {"launch-recovery", 1000, "launch-recovery", launch_recover},
     {"holds", 5000, "holds", janitor_holds},
     {"leavings", 60000, "leavings", janitor_leavings},
+    {"lost-regions", 1000, "lost-regions", lost_regions},
     {.name = NULL},
 };
 

@@ -27,7 +27,7 @@ static const char *choose(eco_arena *arena, const instance_row *inst, const inst
   return placement_other_region(&ask, rooms, n, taken, (size_t)inst->replica_count);
 }
 
-eco_status move_replica(eco_ctx *ctx, eco_tx *tx, instance_row *inst, replica_row *r) {
+eco_status move_replica(eco_ctx *ctx, eco_tx *tx, instance_row *inst, replica_row *r, const char *why) {
   instance_blobs blobs;
   placement_room *rooms = NULL;
   size_t n = 0;
@@ -39,8 +39,7 @@ eco_status move_replica(eco_ctx *ctx, eco_tx *tx, instance_row *inst, replica_ro
   }
   ECO_TRY(store_room_reserve(tx, r->region, inst->gpu_type, -inst->gpu_count));
   ECO_TRY(store_room_reserve(tx, to, inst->gpu_type, inst->gpu_count));
-  const char *message = eco_sprintf(ctx->arena, "Replica %d did not become ready in %s after %d attempts: moved to %s.",
-                                    r->id, r->region, r->attempts, to);
+  const char *message = eco_sprintf(ctx->arena, "%s: replica %d moves to %s.", why, r->id, to);
   snprintf(r->region, sizeof(r->region), "%s", to);
   r->run_id[0] = r->host[0] = '\0';
   r->port = 0;

@@ -86,6 +86,7 @@ typedef struct pass {
   int64_t watermark_us;
   int64_t highest_id;
   bool prune_confirmed;
+  bool lost;                             // nothing is written there any more
   char trouble[ECO_STATUS_MESSAGE_MAX];  // what the region's row says
   sighting seen;
   instance_row *instances;
@@ -111,6 +112,7 @@ static eco_status read_desired(pass *p, eco_tx *tx) {
   ECO_TRY(store_region_get(tx, p->ctx->arena, p->region->name, &row));
   p->watermark_us = row.observed_until_us;
   p->prune_confirmed = row.prune_confirmed;
+  p->lost = row.lost;
   snprintf(p->trouble, sizeof(p->trouble), "%s", row.trouble);
   ECO_TRY(store_instance_highest(tx, &p->highest_id));
   return store_instance_in_region(tx, p->ctx->arena, p->region->name, &p->instances, &p->count);
@@ -233,7 +235,9 @@ static eco_status decide_locked(pass *p, eco_tx *tx, size_t k, replica_facts *fa
   }
   for (int i = 0; i < inst->replica_count; i++) {
     if (plan->move[i]) {
-      ECO_TRY(move_replica(p->ctx, tx, inst, &inst->replicas[i]));
+      const char *why = eco_sprintf(p->ctx->arena, "Replica %d did not become ready in %s after %d attempts",
+                                    inst->replicas[i].id, inst->replicas[i].region, inst->replicas[i].attempts);
+      ECO_TRY(move_replica(p->ctx, tx, inst, &inst->replicas[i], why));
       bool moved = strcmp(inst->replicas[i].region, p->region->name) != 0;
       facts[i].here = !moved;
       plan->actions[i] = moved ? DO_NOTHING : plan->actions[i];
@@ -530,6 +534,9 @@ eco_status reconcile_pass(eco_ctx *ctx, region_memory *region, int64_t epoch) {
   region->failing_since_ms = 0;
   // Rows after objects: an object without a row is then really one too many.
   ECO_TRY(load(&p));
+  if (p.lost) {
+    return eco_success();
+  }
   gather_facts(&p);
   probe_all(&p);
   eco_status failure = eco_success();

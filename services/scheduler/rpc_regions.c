@@ -19,13 +19,20 @@ static eco_status check_name(const char *name, size_t max) {
   return eco_success();
 }
 
+static const char *status_of(const region_row *row) {
+  if (row->lost) {
+    return "lost";
+  }
+  return row->unreachable ? "unreachable" : row->cordoned ? "cordoned" : "available";
+}
+
 static eco_status view_region(eco_ctx *ctx, const region_row *row, Ecolink__V1__Region *out) {
   room_row *rooms = NULL;
   size_t n = 0;
   ECO_TRY(store_region_rooms(ctx->tx, ctx->arena, row->name, &rooms, &n));
   out->name = eco_strdup(ctx->arena, row->name);
   out->driver = eco_strdup(ctx->arena, row->driver);
-  out->status = eco_strdup(ctx->arena, row->unreachable ? "unreachable" : (row->cordoned ? "cordoned" : "available"));
+  out->status = eco_strdup(ctx->arena, status_of(row));
   out->status_detail = eco_strdup(ctx->arena, ctx->caller.role == ECOLINK__V1__ROLE__ROLE_OPERATOR ? row->trouble : "");
   out->n_gpus = n;
   out->gpus = eco_alloc_array(ctx->arena, n + 1, sizeof(*out->gpus));
@@ -97,7 +104,7 @@ eco_status rpc_put_region(eco_ctx *ctx, const void *request, void *reply) {
   if (strcmp(r->driver, "process") != 0 && strcmp(r->driver, "kubernetes") != 0) {
     return eco_error_param(ECO_INVALID_REQUEST, "driver", "driver is \"process\" or \"kubernetes\".");
   }
-  region_row row = {.name = r->name, .driver = r->driver, .cordoned = r->cordoned};
+  region_row row = {.name = r->name, .driver = r->driver, .cordoned = r->cordoned, .lost = r->lost};
   if (r->confirm_prune) {
     ECO_TRY(store_region_confirm_prune(ctx->tx, r->name));
     ECO_TRY(store_region_get(ctx->tx, ctx->arena, r->name, &row));

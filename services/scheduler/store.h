@@ -105,6 +105,7 @@ typedef struct region_row {
   const char *name;
   const char *driver;
   bool cordoned;
+  bool lost;              // by an operator's word
   bool unreachable;       // not seen for a minute
   const uint8_t *config;  // the driver's own, packed
   size_t config_len;

@@ -7,7 +7,7 @@
 #define UNREACHABLE "(r.last_seen_at < clock_timestamp() - interval '60 seconds')"
 
 static const char SQL_ROOMS[] =
-    "SELECT g.region, g.gpu_type, NOT r.cordoned AND NOT " UNREACHABLE
+    "SELECT g.region, g.gpu_type, NOT r.cordoned AND NOT r.lost AND NOT " UNREACHABLE
     ", t.retired, g.total - g.reserved, t.hourly_rate_micros"
     " FROM gpu_rooms g JOIN regions r ON r.name = g.region JOIN gpu_types t ON t.name = g.gpu_type"
     " ORDER BY g.region, g.gpu_type LIMIT $1";
@@ -15,9 +15,9 @@ static const char SQL_ROOMS[] =
 static const char SQL_LOCK_ROOMS[] = "SELECT 1 FROM gpu_rooms ORDER BY region, gpu_type FOR UPDATE";
 static const char SQL_RESERVE[] = "UPDATE gpu_rooms SET reserved = reserved + $3 WHERE region = $1 AND gpu_type = $2";
 static const char SQL_REGION_PUT[] =
-    "INSERT INTO regions (name, driver, cordoned, created_at_us, config) VALUES ($1, $2, $3, $4, $5)"
+    "INSERT INTO regions (name, driver, cordoned, created_at_us, config, lost) VALUES ($1, $2, $3, $4, $5, $6)"
     " ON CONFLICT (name) DO UPDATE SET driver = excluded.driver, cordoned = excluded.cordoned, config = "
-    "excluded.config";
+    "excluded.config, lost = excluded.lost";
 static const char SQL_TROUBLE[] =
     "UPDATE regions SET trouble = $2, prune_confirmed = prune_confirmed AND $2 <> '' WHERE name = $1 AND trouble <> $2";
 static const char SQL_CONFIRM_PRUNE[] = "UPDATE regions SET prune_confirmed = true WHERE name = $1 RETURNING name";
@@ -32,7 +32,7 @@ static const char SQL_ROOM_ZERO[] = "UPDATE gpu_rooms SET total = 0 WHERE region
 static const char SQL_ROOM_DROP[] = "DELETE FROM gpu_rooms WHERE region = $1 AND gpu_type = $2 AND reserved = 0";
 static const char SQL_ROOM_NAMES[] = "SELECT gpu_type FROM gpu_rooms WHERE region = $1";
 #define REGION_COLUMNS \
-  "r.name, r.driver, r.cordoned, " UNREACHABLE ", r.observed_until_us, r.config, r.trouble, r.prune_confirmed"
+  "r.name, r.driver, r.cordoned, " UNREACHABLE ", r.observed_until_us, r.config, r.trouble, r.prune_confirmed, r.lost"
 static const char SQL_REGION_GET[] = "SELECT " REGION_COLUMNS " FROM regions r WHERE r.name = $1";
 static const char SQL_REGION_LIST[] =
     "SELECT " REGION_COLUMNS " FROM regions r WHERE r.name COLLATE \"C\" > $1 ORDER BY r.name COLLATE \"C\" LIMIT $2";
@@ -88,9 +88,10 @@ eco_status store_room_reserve(eco_tx *tx, const char *region, const char *gpu_ty
 }
 
 eco_status store_region_put(eco_tx *tx, const region_row *region, int64_t now_us) {
-  return eco_tx_exec(tx, SQL_REGION_PUT, NULL,
-                     ECO_PARAMS(eco_p_str(region->name), eco_p_str(region->driver), eco_p_bool(region->cordoned),
-                                eco_p_i64(now_us), eco_p_bytes(region->config, region->config_len)));
+  return eco_tx_exec(
+      tx, SQL_REGION_PUT, NULL,
+      ECO_PARAMS(eco_p_str(region->name), eco_p_str(region->driver), eco_p_bool(region->cordoned), eco_p_i64(now_us),
+                 eco_p_bytes(region->config, region->config_len), eco_p_bool(region->lost)));
 }
 
 eco_status store_room_put(eco_tx *tx, const char *region, const char *gpu_type, int total) {
@@ -125,7 +126,8 @@ static void read_region(const eco_rows *rows, size_t k, eco_arena *arena, region
                       .unreachable = eco_row_bool(rows, k, 3),
                       .observed_until_us = eco_row_i64(rows, k, 4),
                       .trouble = eco_strdup(arena, eco_row_str(rows, k, 6)),
-                      .prune_confirmed = eco_row_bool(rows, k, 7)};
+                      .prune_confirmed = eco_row_bool(rows, k, 7),
+                      .lost = eco_row_bool(rows, k, 8)};
   uint8_t *config = NULL;
   eco_row_bytes(rows, k, 5, arena, &config, &out->config_len);
   out->config = config;

@@ -66,8 +66,11 @@ class Watching:
             except Exception:  # pylint: disable=broad-exception-caught
                 return
             now = time.monotonic()
-            route = S.RouteEntry()
-            route.ParseFromString(message.data)
+            if not message.subject.rsplit(".", 1)[1].isdigit():
+                continue  # the bucket's generation
+            entry, route = pb.common.KvEntry(), S.RouteEntry()
+            entry.ParseFromString(message.data)
+            route.ParseFromString(entry.value)
             for r in route.replicas:
                 self.routes.setdefault((route.instance_id, r.run_id.split(".")[0]), now)
 
@@ -184,9 +187,8 @@ def main(path):
             if world.service:
                 world.service.stop()
             for kind in ("deployments", "persistentvolumeclaims", "networkpolicies"):
-                for name, api in world.api.items():
+                for api in world.api.values():
                     api.call("DELETE", world.path(kind))
-                    del name
     with open(path, "w", encoding="utf-8") as f:
         json.dump(result, f, indent=1)
     print(table(result))

@@ -302,6 +302,49 @@ def test_a_region_that_is_cut_off_is_not_dead(kube):
     gone(kube, i.id)
 
 
+def declare(kube, name, lost):
+    request = S.PutRegionRequest(name=name, driver="kubernetes", lost=lost,
+                                 kubernetes=S.KubernetesRegion(kubeconfig=f"{name}.yaml", weights_gb=10))
+    request.gpus.add(gpu_type="sim", total=16)
+    return kube.stack.rpc("scheduler.PutRegion", request, S.Region, caller=kube.stack.operator())
+
+
+def test_a_region_is_lost_by_an_operators_word_alone(kube):
+    pair, alone = kube.running(), kube.launch(regions=["kube-a"], allow_single_region=True)
+    kube.until(alone.id, RUNNING, ready=1)
+    ending = kube.running()
+    cluster = kube.regions["kube-a"].cluster
+    cluster.before = lambda method, path: (503, {})
+    cluster.drop_watches()
+    kube.stop(ending.id)
+    time.sleep(4)  # absence: conclusions
+    assert kube.get(alone.id).status == RUNNING and kube.get(ending.id).status == S.INSTANCE_STATUS_STOPPING
+    assert declare(kube, "kube-a", True).status == "lost"
+    failed = kube.until(alone.id, FAILED)
+    assert failed.termination_reason == S.TERMINATION_REASON_CAPACITY_LOST
+    kube.until(ending.id, STOPPED)  # what was to end there has ended
+    half = kube.until(pair.id, RUNNING, ready=1)
+    assert [r.status_detail for r in half.replicas if r.region == "kube-a"] == ["its region was lost: waiting for room in another one"]
+    assert [r.region for r in kube.route(pair.id).replicas] == ["kube-b"]
+    for i in (pair, alone, ending):  # what was proved is charged, and settlements do not wait for the dead
+        meter = kube.meter(i.id)
+        assert all(m.ended_at_us for m in meter.intervals if m.region == "kube-a")
+    eventually(lambda: kube.meter(alone.id).complete, 10, 0.1, "its meter is complete")
+    with pytest.raises(Exception) as refusal:
+        kube.launch(regions=["kube-a"], allow_single_region=True)
+    assert refusal.value.code == "insufficient_capacity"
+    # it came back after all: its running pod is adopted, and what should have ended there ends
+    before = cluster.pods_made
+    cluster.before = None
+    declare(kube, "kube-a", False)
+    kube.until(pair.id, RUNNING, ready=2, timeout=60)
+    assert cluster.pods_made == before
+    eventually(lambda: len(cluster.all("deployments")) == 1, 20, 0.1, "nothing is left of the others")
+    gone(kube, pair.id)
+    rooms_are_seen(kube)
+    assert kube.reserved() == 0
+
+
 def test_a_position_that_is_too_old_is_listed_anew(kube):
     i = kube.running()
     cluster = kube.regions["kube-a"].cluster
