@@ -13,8 +13,8 @@
 
 enum { NODES = 10000, PODS = 100000, REGIONS = 128, TYPES = 16, ROUNDS = 2000, COUNTS = 50 };
 
-static char names[REGIONS][16];
-static char types[TYPES][16];
+static char names[REGIONS][24];
+static char types[TYPES][24];
 static placement_room rooms[REGIONS * TYPES];
 
 static double now_us(void) {
