@@ -104,6 +104,11 @@ eco_status rpc_put_region(eco_ctx *ctx, const void *request, void *reply) {
   if (strcmp(r->driver, "process") != 0 && strcmp(r->driver, "kubernetes") != 0) {
     return eco_error_param(ECO_INVALID_REQUEST, "driver", "driver is \"process\" or \"kubernetes\".");
   }
+  if (r->lost && strcmp(r->driver, "kubernetes") != 0) {
+    return eco_error_param(
+        ECO_INVALID_REQUEST, "lost",
+        "A region of driver \"process\" is the scheduler's own machine: it is not lost while it answers.");
+  }
   region_row row = {.name = r->name, .driver = r->driver, .cordoned = r->cordoned, .lost = r->lost};
   if (r->confirm_prune) {
     ECO_TRY(store_region_confirm_prune(ctx->tx, r->name));

@@ -65,16 +65,27 @@ def same_answer(one, other):
     return one[0] == other[0] and stripped(one[1]) == stripped(other[1])
 
 
+def made_with_its_key(make, where=None):
+    """A key is told once: whoever misses that answer, because the service died over it, finds the thing made and makes another one."""
+    for _ in range(3):
+        made = make()
+        if "key" in (made[where] if where else made):
+            return made
+    raise AssertionError(f"three answers without a key; the last one: {made}")
+
+
 class Tenant(Client):
     """An account of its own."""
 
     def __init__(self, lab, balance="1000.00"):
-        created = Intent(lab.admin, "POST", "/admin/accounts", {"name": f"t{next(numbers)}", "owner_email": "t@example.com"}).ok()
+        created = made_with_its_key(lambda: Intent(lab.admin, "POST", "/admin/accounts",
+                                                   {"name": f"t{next(numbers)}", "owner_email": "t@example.com"}).ok(), "api_key")
         super().__init__(lab.url, created["api_key"]["key"])
         self.lab, self.account_id = lab, created["account"]["id"]
         self.intents, self.topups = [], []
         wait(lambda: self.get("/models").status_code == 200, "the new key at the gateway", 30, 0.02)
-        made = Intent(self, "POST", "/api-keys", {"name": "roomy", "role": "owner", "rate_limit_per_minute": 1000000}).ok()
+        made = made_with_its_key(lambda: Intent(self, "POST", "/api-keys",
+                                                {"name": "roomy", "role": "owner", "rate_limit_per_minute": 1000000}).ok())
         self.key, self.key_id = made["key"], made["id"]
         wait(lambda: self.get("/models").status_code == 200, "the roomy key at the gateway", 30, 0.02)
         if balance:

@@ -23,13 +23,14 @@ def check_binary(path):
     assert not WANTED or is_sanitized(str(path), WANTED), f"{path} was built without the {WANTED} sanitizer"
 
 
-def check_process(pid, build):
-    """The process runs a program of `build`'s bin folder, and that one is sanitized. One that has just ended proves nothing."""
+def check_process(pid, *builds):
+    """The process runs a program of one of the builds' bin folders, and that one is sanitized. One that has just ended proves nothing."""
     if not WANTED:
         return
     try:
         program = pathlib.Path(os.readlink(f"/proc/{pid}/exe"))
     except FileNotFoundError:
         return
-    assert program.parent == pathlib.Path(build).resolve() / "bin", f"process {pid} runs {program}, not a program of {build}"
+    folders = [pathlib.Path(build).resolve() / "bin" for build in builds]
+    assert program.parent in folders, f"process {pid} runs {program}, not a program of {' or '.join(map(str, builds))}"
     check_binary(program)

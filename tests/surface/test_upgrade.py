@@ -30,6 +30,13 @@ def old_build():
 class EitherRelease(Stack):
     """Starts parts of either release, each by its own release's scripts and with the settings that it knows."""
 
+    def __init__(self, folder, old_build):
+        super().__init__(folder)
+        self.old_build = old_build
+
+    def builds(self):
+        return (BUILD, self.old_build)
+
     def run(self, *args, seconds=180):
         tree = TREE if self.build == BUILD else self.build.with_name(f"{self.build.name}-source")
         done = subprocess.run([tree / "deploy/local/stack", *args], env=self._env(), timeout=seconds, stdin=subprocess.DEVNULL,
@@ -112,7 +119,7 @@ class Traffic:
 @pytest.fixture(scope="module")
 def world(old_build):
     """This release's schema and bus, the last release's services on them."""
-    stack = EitherRelease(tempfile.mkdtemp(prefix="ecolink-upgrade-"))
+    stack = EitherRelease(tempfile.mkdtemp(prefix="ecolink-upgrade-"), old_build)
     assert stack.build == BUILD
     w = World(stack, old_build, BUILD)
     try:

@@ -118,7 +118,11 @@ class Stack:
         """Each service that lives runs the sanitizer build's program, whoever started it."""
         for name in SERVICES:
             if self.runs(name):
-                sanitized.check_process(self.pid(name), self.build)
+                sanitized.check_process(self.pid(name), *self.builds())
+
+    def builds(self):
+        """Whose programs may run here."""
+        return (self.build,)
 
     def remove(self):
         public = (self.state / "public.path").read_text().strip() if (self.state / "public.path").exists() else None

@@ -345,6 +345,26 @@ def test_a_region_is_lost_by_an_operators_word_alone(kube):
     assert kube.reserved() == 0
 
 
+def test_a_scheduler_that_dies_while_it_gives_a_region_up_goes_on(kube):
+    both = [kube.running(), kube.running()]
+    kube.service.stop()
+    crash = kube.start(crash_point="scheduler.lost.given_up")
+    cluster = kube.regions["kube-a"].cluster
+    cluster.before = lambda method, path: (503, {})
+    cluster.drop_watches()
+    declare(kube, "kube-a", True)
+    crash.process.wait(30)
+    kube.start()
+    for i in both:
+        kube.until(i.id, RUNNING, ready=1)
+    cluster.before = None
+    declare(kube, "kube-a", False)
+    for i in both:
+        kube.until(i.id, RUNNING, ready=2, timeout=60)
+        gone(kube, i.id)
+    assert kube.reserved() == 0
+
+
 def test_a_position_that_is_too_old_is_listed_anew(kube):
     i = kube.running()
     cluster = kube.regions["kube-a"].cluster

@@ -187,6 +187,9 @@ def test_operators_set_regions_types_and_prices(world):
     with pytest.raises(RpcError) as e:
         call("PutRegion", S.PutRegionRequest(name="n", driver="process"), S.Region, caller=world.owner)
     assert e.value.code == "forbidden"
+    with pytest.raises(RpcError) as e:  # this very machine
+        call("PutRegion", S.PutRegionRequest(name="north", driver="process", gpus=rooms, lost=True), S.Region)
+    assert (e.value.code, e.value.param) == ("invalid_request", "lost")
     with pytest.raises(RpcError) as e:
         call("DeleteRegion", S.DeleteRegionRequest(name="east"), S.Region)
     assert e.value.code == "in_use"
