@@ -23,7 +23,6 @@ enum {
   HEAD_MAX = 512,
   METRICS_MAX = 8 * 1024 * 1024,
   REASONS_MAX = 8 * 1024,
-  HOST_MAX = 256,
 };
 
 typedef struct connection {
@@ -300,14 +299,13 @@ static void *run(void *arg) {
   return NULL;
 }
 
-// Splits "host:port" or "[v6]:port" at its last colon.
-static eco_status split_address(const char *listen, char host[HOST_MAX], const char **port) {
+eco_status eco_admin_split_address(const char *listen, char host[ECO_ADMIN_HOST_MAX], const char **port) {
   const char *colon = strrchr(listen, ':');
   size_t n = colon != NULL ? (size_t)(colon - listen) : 0;
   // getaddrinfo takes any number and keeps its low 16 bits
   size_t digits = colon != NULL ? strspn(colon + 1, "0123456789") : 0;
   bool port_ok = digits > 0 && digits <= 5 && colon[1 + digits] == '\0' && strtol(colon + 1, NULL, 10) <= UINT16_MAX;
-  if (!port_ok || n >= HOST_MAX) {
+  if (!port_ok || n >= ECO_ADMIN_HOST_MAX) {
     return eco_error(ECO_INVALID_REQUEST, "\"%s\" is no address to listen on: host:port is wanted", listen);
   }
   if (n >= 2 && listen[0] == '[' && colon[-1] == ']') {
@@ -321,9 +319,9 @@ static eco_status split_address(const char *listen, char host[HOST_MAX], const c
 }
 
 static eco_status bind_listener(eco_admin_http *admin, const char *listen) {
-  char host[HOST_MAX] = "";
+  char host[ECO_ADMIN_HOST_MAX] = "";
   const char *port = NULL;
-  ECO_TRY(split_address(listen, host, &port));
+  ECO_TRY(eco_admin_split_address(listen, host, &port));
   struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
   struct addrinfo *found = NULL;
   int gai = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &found);

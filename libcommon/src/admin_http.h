@@ -27,4 +27,12 @@ int eco_admin_http_port(const eco_admin_http *admin);  // the port really bound
 // Closes every connection, joins the thread, frees. NULL is fine.
 void eco_admin_http_stop(eco_admin_http *admin);
 
+// Splits "host:port" or "[v6]:port" at its last colon; *port points into listen. Shared by both sides.
+enum { ECO_ADMIN_HOST_MAX = 256 };
+ECO_CHECKED eco_status eco_admin_split_address(const char *listen, char host[ECO_ADMIN_HOST_MAX], const char **port);
+// The other side, for health checks of containers without a shell: asks /readyz of the service that listens on `listen`
+// (no host, or one that means all addresses: this machine). OK when it is ready; the reasons are appended to `body`
+// (initialised by the caller). Blocks, 5 s at the most for each step.
+ECO_CHECKED eco_status eco_admin_http_ask(const char *listen, eco_buf *body);
+
 #endif

@@ -315,6 +315,7 @@ static void print_help(const eco_service_def *def, const eco_setting *const *tab
       "Commands:\n"
       "  (none)               run the service until SIGTERM or SIGINT\n"
       "%s"
+      "  ready                ask the one that runs with these settings whether it is ready; exit status 1 when not\n"
       "  check-config         read the settings, say what is wrong with them, and exit (also --check-config)\n"
       "  nats-permissions     print the rights of this service's NATS user as JSON\n"
       "  handlers             print what this service serves, calls, consumes and publishes as JSON\n"
@@ -402,6 +403,18 @@ static void init_log(const eco_service_def *def) {
   eco_log_init(def->name, strcmp(settings.log_format, "text") == 0 ? ECO_LOG_TEXT : ECO_LOG_JSON, level);
 }
 
+static int ask_ready(const eco_service_def *def) {
+  eco_buf body;
+  eco_buf_init(&body, KIT_REPLY_MAX);
+  eco_status st = eco_admin_http_ask(settings.admin_listen, &body);
+  fwrite(body.data, 1, body.len, stdout);
+  if (!eco_ok(st)) {
+    fprintf(stderr, "ecolink-%s: %s\n", def->name, st.message);
+  }
+  eco_buf_free(&body);
+  return eco_ok(st) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 static eco_status load(const eco_service_def *def, const eco_setting *const *tables, bool migrating) {
   ECO_TRY(eco_config_load(def->name, tables));
   init_log(def);
@@ -438,7 +451,8 @@ int eco_service_main(const eco_service_def *def, int argc, char **argv) {
   }
   bool migrating = strcmp(command, "migrate") == 0 && def->migrations != NULL;
   bool checking = strcmp(command, "check-config") == 0 || strcmp(command, "--check-config") == 0;
-  if (command[0] != '\0' && !migrating && !checking) {
+  bool asking = strcmp(command, "ready") == 0;
+  if (command[0] != '\0' && !migrating && !checking && !asking) {
     fprintf(stderr, "ecolink-%s: unknown command %s: see --help\n", def->name, command);
     return 2;
   }
@@ -446,6 +460,9 @@ int eco_service_main(const eco_service_def *def, int argc, char **argv) {
   if (!eco_ok(st)) {
     fprintf(stderr, "ecolink-%s: %s\n", def->name, st.message);
     return 2;
+  }
+  if (asking) {
+    return ask_ready(def);
   }
   if (checking) {
     printf("ecolink-%s: the settings are sound\n", def->name);

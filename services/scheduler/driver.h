@@ -140,7 +140,7 @@ struct driver {
 typedef struct process_driver_options {
   const char *state_dir;  // pid files, adoption records, logs, private directories
   const char *run_dir;    // <instance>-<replica>.pid always names the live process
-  const char *bind_host;  // "127.0.0.1"
+  const char *bind_host;  // "127.0.0.1", or a name of this machine: looked up once, when the driver opens
   bool allow_commands;
   const char *simulator_path;  // presets: "" when not installed
   const char *llama_cpp_path;

@@ -1,5 +1,6 @@
 // The process driver's face: what callers of driver_ops reach. It writes wishes into the table, wakes the supervisor,
 // and reads.
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -298,11 +299,13 @@ eco_status process_driver_open(const process_driver_options *options, driver **o
   d->lock_fd = -1;
   d->wake_fd = -1;
   (void)pthread_mutex_init(&d->mutex, NULL);
-  d->bind_host = copy_text(options->bind_host);
+  char host[INET_ADDRSTRLEN] = "";
+  eco_status st;
+  ECO_TRY_GOTO(process_host_resolve(options->bind_host, host));
+  d->bind_host = copy_text(host);
   d->simulator_path = copy_text(options->simulator_path);
   d->llama_cpp_path = copy_text(options->llama_cpp_path);
   d->allow_commands = options->allow_commands;
-  eco_status st;
   if (d->bind_host == NULL || d->simulator_path == NULL || d->llama_cpp_path == NULL) {
     ECO_TRY_GOTO(eco_error(ECO_OVERLOADED, "not enough memory"));
   }

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -187,6 +188,19 @@ static bool can_bind(const char *host, int port) {
   bool ok = bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 1) == 0;
   (void)close(fd);
   return ok;
+}
+
+eco_status process_host_resolve(const char *host, char *out) {
+  const struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+  struct addrinfo *found = NULL;
+  int gai = getaddrinfo(host, NULL, &hints, &found);
+  if (gai != 0) {
+    return eco_error(ECO_INVALID_REQUEST, "PROCESS_BIND_HOST %s: %s", host, gai_strerror(gai));
+  }
+  const struct sockaddr_in *address = (const struct sockaddr_in *)(const void *)found->ai_addr;
+  bool ok = inet_ntop(AF_INET, &address->sin_addr, out, INET_ADDRSTRLEN) != NULL;
+  freeaddrinfo(found);
+  return ok ? eco_success() : eco_error(ECO_INTERNAL, "PROCESS_BIND_HOST %s: no address", host);
 }
 
 int process_port_choose(const char *host, int wanted, bool (*taken)(void *arg, int port), void *arg) {

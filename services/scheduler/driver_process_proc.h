@@ -22,5 +22,8 @@ bool process_listens(int sid, int port, uid_t uid);
 // A port that can be bound on host now: `wanted` if it can, else one outside the range of outgoing connections that
 // `taken` does not know. 0: none.
 int process_port_choose(const char *host, int wanted, bool (*taken)(void *arg, int port), void *arg);
+// The IPv4 address that `host`, an address or a name, stands for: in a container the own name is known, the address is
+// not. out: INET_ADDRSTRLEN bytes.
+ECO_CHECKED eco_status process_host_resolve(const char *host, char *out);
 
 #endif

@@ -253,6 +253,28 @@ static void test_all_addresses_are_meant_by_an_empty_host(void **state) {
   eco_admin_http_stop(everywhere);
 }
 
+static void test_the_asking_side_tells_ready_from_not_ready_and_from_nobody(void **state) {
+  (void)state;
+  eco_buf body;
+  eco_buf_init(&body, 4096);
+  char where[40];
+  (void)snprintf(where, sizeof(where), "127.0.0.1:%d", eco_admin_http_port(admin));
+  is_ready = true;
+  assert_true(eco_ok(eco_admin_http_ask(where, &body)));
+  assert_string_equal(body.data, "ready\n");
+  (void)snprintf(where, sizeof(where), "0.0.0.0:%d", eco_admin_http_port(admin));
+  is_ready = false;
+  reasons = "the database does not answer\n";
+  eco_buf_reset(&body);
+  assert_int_equal(eco_admin_http_ask(where, &body).code, ECO_CONTROL_PLANE_UNAVAILABLE);
+  assert_string_equal(body.data, reasons);
+  eco_admin_http_stop(admin);
+  admin = NULL;
+  assert_int_equal(eco_admin_http_ask(where, &body).code, ECO_CONTROL_PLANE_UNAVAILABLE);
+  assert_int_equal(eco_admin_http_ask("nowhere", &body).code, ECO_INVALID_REQUEST);
+  eco_buf_free(&body);
+}
+
 int main(void) {
 #define SERVED(test) cmocka_unit_test_setup_teardown(test, start, stop)
   const struct CMUnitTest tests[] = {
@@ -270,6 +292,7 @@ int main(void) {
       SERVED(test_it_stops_with_clients_connected),
       SERVED(test_addresses_that_cannot_be_listened_on_are_refused),
       SERVED(test_all_addresses_are_meant_by_an_empty_host),
+      SERVED(test_the_asking_side_tells_ready_from_not_ready_and_from_nobody),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

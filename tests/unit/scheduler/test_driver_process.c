@@ -253,6 +253,19 @@ static void test_a_damaged_record_is_put_aside_and_harms_no_other(void **state) 
   d->ops->close(d);
 }
 
+// ---- the address ----
+static void test_a_name_to_bind_to_is_looked_up_once(void **state) {
+  (void)state;
+  char address[INET_ADDRSTRLEN];
+  assert_true(eco_ok(process_host_resolve("localhost", address)));
+  assert_string_equal(address, "127.0.0.1");
+  assert_true(eco_ok(process_host_resolve("10.1.2.3", address)));
+  assert_string_equal(address, "10.1.2.3");
+  eco_status st = process_host_resolve("no-such-name.invalid", address);
+  assert_int_equal(st.code, ECO_INVALID_REQUEST);
+  assert_non_null(strstr(st.message, "no-such-name.invalid"));
+}
+
 // ---- admission ----
 static void test_commands_and_unknown_engines_are_refused_with_the_field_at_fault(void **state) {
   (void)state;
@@ -348,6 +361,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_children_of_a_replica_end_with_it),
       cmocka_unit_test(test_a_recycled_pid_is_never_touched),
       cmocka_unit_test(test_a_damaged_record_is_put_aside_and_harms_no_other),
+      cmocka_unit_test(test_a_name_to_bind_to_is_looked_up_once),
       cmocka_unit_test(test_commands_and_unknown_engines_are_refused_with_the_field_at_fault),
       cmocka_unit_test(test_a_flood_of_output_is_bounded_and_keeps_its_positions),
   };
