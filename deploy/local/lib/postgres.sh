@@ -96,28 +96,14 @@ postgres_psql() {
     -U "$(postgres_user)" -d "${ECOLINK_PSQL_DB:-ecolink}" "$@"
 }
 
-# One database; per service a schema, its owner (migrates) and its app role (runs). Idempotent.
+# The database and the services' roles; idempotent. Passwords go by standard input: a command line can be seen.
 postgres_roles() {
-  local service sql=''
-  [[ $(ECOLINK_PSQL_DB=postgres postgres_psql -Atc "SELECT 1 FROM pg_database WHERE datname = 'ecolink'") == 1 ]] ||
-    ECOLINK_PSQL_DB=postgres postgres_psql -c 'CREATE DATABASE ecolink'
-  sql+='REVOKE ALL ON DATABASE ecolink, postgres, template1 FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC;'
-  # large objects belong to no schema and to whoever makes them
-  sql+='REVOKE EXECUTE ON FUNCTION lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) FROM PUBLIC;'
-  for service in "${DATABASE_SERVICES[@]}"; do
-    sql+="
-DO \$\$ BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '${service}_owner') THEN CREATE ROLE ${service}_owner LOGIN; END IF;
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '${service}_app') THEN CREATE ROLE ${service}_app LOGIN; END IF;
-END \$\$;
-ALTER ROLE ${service}_owner PASSWORD '$(secret "pg_${service}_owner" 16)';
-ALTER ROLE ${service}_app PASSWORD '$(secret "pg_${service}_app" 16)';
-ALTER ROLE ${service}_owner IN DATABASE ecolink SET search_path = ${service};
-ALTER ROLE ${service}_app IN DATABASE ecolink SET search_path = ${service};
-GRANT CONNECT ON DATABASE ecolink TO ${service}_owner, ${service}_app;
-CREATE SCHEMA IF NOT EXISTS ${service} AUTHORIZATION ${service}_owner;
-REVOKE ALL ON SCHEMA ${service} FROM PUBLIC;
-GRANT USAGE ON SCHEMA ${service} TO ${service}_app;"
-  done
-  postgres_psql -c 'SET client_min_messages = warning' -f - <<<"$sql" >>"$STATE/log/postgres.log"
+  local service kind
+  {
+    echo '\set database ecolink'
+    for service in "${DATABASE_SERVICES[@]}"; do
+      for kind in owner app; do echo "\\set ${service}_$kind $(secret "pg_${service}_$kind" 16)"; done
+    done
+    cat "$TREE/deploy/database/roles.sql"
+  } | ECOLINK_PSQL_DB=postgres postgres_psql -f - >>"$STATE/log/postgres.log"
 }
