@@ -54,8 +54,12 @@ eco_status process_paths_open(const char *state_dir, const char *run_dir, proces
   ECO_TRY(join(state_dir, "records", out->records));
   ECO_TRY(join(state_dir, "logs", out->logs));
   ECO_TRY(join(state_dir, "homes", out->homes));
-  ECO_TRY(join(run_dir, ".", out->run));
-  out->run[strlen(out->run) - 2] = '\0';
+  if (run_dir[0] == '\0') {
+    ECO_TRY(join(state_dir, "run", out->run));
+  } else {
+    ECO_TRY(join(run_dir, ".", out->run));
+    out->run[strlen(out->run) - 2] = '\0';
+  }
   ECO_TRY(make_dirs(out->records, 0755));
   ECO_TRY(make_dirs(out->logs, 0755));
   ECO_TRY(make_dirs(out->homes, 0755));

@@ -253,7 +253,19 @@ static void test_a_damaged_record_is_put_aside_and_harms_no_other(void **state) 
   d->ops->close(d);
 }
 
-// ---- the address ----
+// ---- folders and the address ----
+static void test_without_a_run_dir_pids_lie_under_the_state_directory(void **state) {
+  (void)state;
+  char state_dir[300];
+  char wanted[320];
+  (void)snprintf(state_dir, sizeof(state_dir), "%s/no-run-dir", root);
+  (void)snprintf(wanted, sizeof(wanted), "%s/run", state_dir);
+  process_paths paths;
+  assert_true(eco_ok(process_paths_open(state_dir, "", &paths)));
+  assert_string_equal(paths.run, wanted);
+  assert_int_equal(access(wanted, W_OK), 0);
+}
+
 static void test_a_name_to_bind_to_is_looked_up_once(void **state) {
   (void)state;
   char address[INET_ADDRSTRLEN];
@@ -361,6 +373,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_children_of_a_replica_end_with_it),
       cmocka_unit_test(test_a_recycled_pid_is_never_touched),
       cmocka_unit_test(test_a_damaged_record_is_put_aside_and_harms_no_other),
+      cmocka_unit_test(test_without_a_run_dir_pids_lie_under_the_state_directory),
       cmocka_unit_test(test_a_name_to_bind_to_is_looked_up_once),
       cmocka_unit_test(test_commands_and_unknown_engines_are_refused_with_the_field_at_fault),
       cmocka_unit_test(test_a_flood_of_output_is_bounded_and_keeps_its_positions),
