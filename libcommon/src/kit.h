@@ -7,6 +7,7 @@
 //   rpc_async.c     calls with a callback (gateway)      lease.c       leases and their renewal
 //   idempotency.c   replay of answers                    timer.c       periodic work
 //   kv_reader.c     a bucket kept in step                dead_letter.c what could not be applied
+//   db_pulse.c      whether the database answers
 #ifndef ECOLINK_KIT_H
 #define ECOLINK_KIT_H
 
@@ -55,6 +56,7 @@ typedef struct kit_consumer kit_consumer;
 typedef struct kit_timer kit_timer;
 typedef struct kit_relay kit_relay;
 typedef struct kit_leases kit_leases;
+typedef struct kit_db_pulse kit_db_pulse;
 struct eco_admin_http;
 
 typedef struct kit_kv_handle {
@@ -72,6 +74,7 @@ struct eco_service {
   pthread_cond_t stop_cond;
 
   eco_db *db;  // NULL when the service has no database
+  kit_db_pulse *db_pulse;
 
   natsConnection *nc;
   jsCtx *js;
@@ -109,6 +112,12 @@ ECO_CHECKED eco_status kit_kv_open(eco_service *svc, const char *bucket, bool cr
 bool kit_sleep(eco_service *svc, int64_t ms);
 void kit_ctx_init(eco_ctx *ctx, eco_service *svc, eco_arena *arena);
 void kit_thread_start(pthread_t *thread, void *(*fn)(void *), void *arg, const char *name);
+
+// ---- db_pulse.c ----
+ECO_CHECKED eco_status kit_db_pulse_start(eco_service *svc);
+// Whether the database answered within the last seconds; any thread, never blocks. NULL: no.
+bool kit_db_pulse_good(const kit_db_pulse *p);
+void kit_db_pulse_stop(eco_service *svc);  // once the service is stopping and nobody asks any more
 
 // ---- lease.c ----
 ECO_CHECKED eco_status kit_leases_start(eco_service *svc);

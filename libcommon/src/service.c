@@ -186,7 +186,7 @@ static bool ready(void *arg, eco_buf *why) {
     eco_buf_puts(why, "starting\n");
     good = false;
   }
-  if (svc->db != NULL && !eco_db_ready(svc->db)) {
+  if (svc->db != NULL && !kit_db_pulse_good(svc->db_pulse)) {
     eco_buf_puts(why, "the database does not answer\n");
     good = false;
   }
@@ -221,6 +221,7 @@ static void init_service(eco_service *svc, const eco_service_def *def) {
 static eco_status start_parts(eco_service *svc) {
   if (svc->def->migrations != NULL) {
     ECO_TRY(eco_db_open(svc->set.database_url, svc->def->name, (int)svc->set.db_max_connections, 5000, &svc->db));
+    ECO_TRY(kit_db_pulse_start(svc));
   }
   ECO_TRY(kit_bus_open(svc));
   ECO_TRY(kit_rpc_async_start(svc));
@@ -259,6 +260,7 @@ static void stop_parts(eco_service *svc) {
   eco_admin_http_stop(svc->admin);
   kit_rpc_async_stop(svc);
   kit_bus_close(svc);
+  kit_db_pulse_stop(svc);
   eco_db_close(svc->db);
   // The library frees what was destroyed in a thread of its own; the process ends when that is done.
   (void)nats_CloseAndWait(NATS_END_WAIT_MS);

@@ -59,7 +59,7 @@ static inline eco_param eco_p_i64_or_null(int64_t v) {
 // waits up to wait_ms for one. Does not connect yet.
 ECO_CHECKED eco_status eco_db_open(const char *url, const char *schema, int max_connections, int wait_ms, eco_db **out);
 void eco_db_close(eco_db *db);  // all transactions must have ended
-bool eco_db_ready(eco_db *db);  // SELECT 1 within a second
+bool eco_db_ready(eco_db *db);  // SELECT 1; waits as any transaction does
 
 ECO_CHECKED eco_status eco_tx_begin(eco_db *db, eco_tx **out);
 ECO_CHECKED eco_status

@@ -1,7 +1,9 @@
 """The service kit, through a service made for it (main.c here): real PostgreSQL, real nats-server, real kit."""
 
 import base64
+import os
 import queue
+import signal
 import threading
 import time
 
@@ -207,9 +209,30 @@ def test_a_caller_learns_nothing_of_the_database_from_its_absence(stack, pg, pro
     eventually(lambda: probe.get("/readyz")[0] == 200, timeout=30)
 
 
+def test_health_is_answered_while_the_database_swallows_what_it_is_asked(stack, probe):
+    eventually(lambda: probe.get("/readyz")[0] == 200, timeout=30)
+    with open(stack.pg.dir + "/data/postmaster.pid", encoding="ascii") as f:
+        frozen = [int(f.readline())]
+    frozen += [pid for (pid,) in stack.sql("SELECT pid FROM pg_stat_activity WHERE usename = 'probe_app'")]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        slowest = 0.0
+        until = time.monotonic() + 15
+        while probe.get("/readyz")[0] == 200:
+            assert time.monotonic() < until, "still ready"
+            began = time.monotonic()
+            assert probe.get("/healthz")[0] == 200
+            slowest = max(slowest, time.monotonic() - began)
+        assert "the database does not answer" in probe.get("/readyz")[1]
+        assert slowest < 1
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    eventually(lambda: probe.get("/readyz")[0] == 200, timeout=30)
+
+
 def test_a_relay_that_was_paused_publishes_nothing_after_its_lease(stack):
-    import os
-    import signal
     probe = stack.start("probe", LEASE_TTL_MS=1000)
     eventually(lambda: stack.sql("SELECT 1 FROM probe.leases WHERE name = 'relay'"))
     seen = stack.nats.subscribe("ecolink.evt.probe.flood.changed")
