@@ -65,7 +65,7 @@ extern gw_mgmt_config gw_mgmt_conf;
    .fallback = "http://127.0.0.1:8080",                                                                          \
    .help = "URL under which clients reach this gateway; links in answers begin with it"},                        \
       {.name = "SEAL_PUBLIC_KEY",                                                                                \
-       .kind = ECO_SET_STR,                                                                                      \
+       .kind = ECO_SET_SECRET,                                                                                   \
        .target = &gw_mgmt_conf.seal_public_key,                                                                  \
        .fallback = NULL,                                                                                         \
        .help = "the scheduler's public key (64 hex digits): tokens and secret env are sealed to it on receipt"}, \

@@ -18,7 +18,7 @@ scheduler_app app;
 
 const eco_setting scheduler_settings[] = {
     {.name = "SEAL_PUBLIC_KEY",
-     .kind = ECO_SET_STR,
+     .kind = ECO_SET_SECRET,  // no secret, but made with one: it may come as a file too
      .target = &app.seal_public_hex,
      .fallback = "",
      .help = "public key that secrets are sealed to (64 hex digits); needed to run"},
