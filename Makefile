@@ -41,9 +41,12 @@ demo: install build ## a real language model: launch in two regions, chat, kill 
 	@deploy/demo/run
 
 ## ---- building and testing ----
-.PHONY: build test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan test-kube mutants format format-check lint bench bench-gateway fuzz
+.PHONY: build images test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan test-kube test-compose mutants format format-check lint bench bench-gateway fuzz
 build: ## build everything (ECOLINK_BUILD_DIR=build/release)
 	@deploy/local/build $(PRESET)
+
+images: ## container images of all parts (deploy/images; needs Docker)
+	@deploy/images/build
 
 test: ## install, build with sanitizers, run every layer with reduced counts (minutes)
 	@tests/run test
@@ -77,6 +80,9 @@ mutants: ## sabotage line by line: each must turn its test red
 
 test-kube: ## against two real Kubernetes control planes with simulated GPU nodes (tests/kube; root; builds them once)
 	@tests/kube/run
+
+test-compose: ## docker compose up, use it, take it down (tests/compose; needs Docker and its compose plugin)
+	@tests/compose/run
 
 format: ## clang-format all C files
 	@deploy/local/install lint
