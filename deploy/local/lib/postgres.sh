@@ -96,6 +96,23 @@ postgres_psql() {
     -U "$(postgres_user)" -d "${ECOLINK_PSQL_DB:-ecolink}" "$@"
 }
 
+postgres_tool() {  # postgres_tool <pg_dump|pg_restore> <arguments...>
+  local tool=$1
+  shift
+  postgres_as "$(postgres_bin)/$tool" -h "$(postgres_socket_dir)" -p "$PORT_POSTGRES" -U "$(postgres_user)" "$@"
+}
+# From a dump on standard input. JetStream's files go with what was: no event of the lost time may come after.
+postgres_restore() {
+  local service
+  for service in "${SERVICES[@]}" nats; do
+    ! alive "$service" || die "$service is running: stop the services and nats first (stack stop <name>)"
+  done
+  alive postgres || component_start postgres
+  postgres_roles
+  postgres_tool pg_restore --clean --if-exists -d ecolink
+  rm -rf "$STATE/nats/data"
+}
+
 # The database and the services' roles; idempotent. Passwords go by standard input: a command line can be seen.
 postgres_roles() {
   local service kind
