@@ -9,7 +9,7 @@ from eco.stack import TREE, Stack
 from eco.waiting import wait
 
 # The first thread ends, another goes on: what a killed service looks like while its last thread still closes its sockets.
-HEADLESS = "import ctypes, threading, time; threading.Thread(target=lambda: time.sleep(60)).start(); ctypes.CDLL(None).syscall(60, 0)"
+HEADLESS = "import ctypes, signal, threading; threading.Thread(target=signal.pause).start(); ctypes.CDLL(None).syscall(60, 0)"
 
 
 def runs_by_the_stack(state):
