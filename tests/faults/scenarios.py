@@ -367,7 +367,8 @@ def poisoned(stage):
 LEADS = [
     (r"scheduler:process\.adopted", [start]),
     (r"scheduler:process\.kill_sent", [stubborn_stop]),
-    (r"scheduler:process\.(exit_recorded|record_removed|term_sent|stop_recorded)", [stop, restart]),
+    (r"scheduler:process\.record_removed", [stop]),
+    (r"scheduler:process\.(exit_recorded|term_sent|stop_recorded)", [stop, restart]),
     (r"scheduler:process\.", [launch, crash_loop, restart]),
     (r"scheduler:scheduler\.janitor\.stopped", [overdue_hold]),
     (r"scheduler:scheduler\.janitor\.leavings_dropped", [leavings]),
@@ -375,7 +376,8 @@ LEADS = [
     (r"scheduler:scheduler\.launch\.discarded", [refused_launch, launch_without_billing]),
     (r"scheduler:scheduler\.launch\.", [launch]),
     (r"scheduler:scheduler\.prune\.removed", [orphan]),
-    (r"scheduler:scheduler\.reconcile\.removed", [stop, restart, depletion]),
+    (r"scheduler:scheduler\.reconcile\.removed", [stop, depletion]),
+    (r"scheduler:scheduler\.reconcile\.applied", [launch, restart, crash_loop]),
     (r"scheduler:scheduler\.reconcile\.", [launch, stop, restart, crash_loop]),
     (r"scheduler:scheduler\.", [launch, stop]),
     (r"billing:billing\.topup\.account_asked", [account_unknown_to_billing]),
@@ -400,6 +402,7 @@ LEADS = [
     (r"health:kit\.rpc\.called", [start]),
     (r"billing:kit\.rpc\.called", [stop, renewal]),
     (r"scheduler:kit\.rpc\.called", [launch]),
+    (r"billing:kit\.rpc\.", [launch, renewal]),
     (r"health:kit\.rpc\.", [asked]),
     (r"health:kit\.", [launch, stop]),
     (r"registry:kit\.", [life]),
@@ -413,9 +416,9 @@ def leads_to(service, point):
     return next((scenarios for pattern, scenarios in LEADS if re.match(pattern, f"{service}:{point}")), [])
 
 
-def passages(point):
-    """Which passages of a scenario are tried: a point of the kit is passed many times on the way, each after another step."""
-    return {"kit.tx.committed": (1, 2, 4, 7), "kit.relay.published": (1, 2, 4), "kit.relay.deleted": (1, 2)}.get(point, (1,))
+def later_passages(point):
+    """A point of the kit is passed many times in a life, each after another step: which of the later ones are tried, in `life`."""
+    return {"kit.tx.committed": (2, 4, 7), "kit.relay.published": (2, 4), "kit.relay.deleted": (2,)}.get(point, ())
 
 
 assert set(DATABASE_SERVICES) < set(SERVICES)
