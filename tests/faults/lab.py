@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -171,9 +172,12 @@ class Lab(Stack):
         return False
 
     def _connects(self, name):
-        import socket
+        return self._listens(self.ports[name.upper()])
+
+    @staticmethod
+    def _listens(port):
         try:
-            socket.create_connection(("127.0.0.1", self.ports[name.upper()]), timeout=1).close()
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return True
         except OSError:
             return False
@@ -214,6 +218,8 @@ class Lab(Stack):
 
     def end_copies(self):
         for copy in self.copies:
+            # before its main function waits for signals, one ends it at once: then it was no copy yet
+            wait(lambda c=copy: c.poll() is not None or self._listens(c.port), f"the start of the second {copy.service}", 60)
             if copy.poll() is None:
                 copy.terminate()
         for copy in self.copies:

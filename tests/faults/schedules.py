@@ -40,6 +40,7 @@ class Crowd:
             self.survivors = []
             self.user = self.tenants.new("10000.00")
         self.count += 1
+        self.canary_owner.wait_running(self.canary["id"], ready=2, seconds=PATIENCE_S)  # it begins whole
 
 
 # ---- what users do: each a function of (crowd, rng), run in a thread of its own ----
