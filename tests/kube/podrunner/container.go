@@ -174,6 +174,10 @@ func (c *container) start(rule imageRule, life context.Context) (task, time.Time
 	for name, value := range env {
 		list = append(list, name+"="+mounts.place(podAddress(value, c.pod.ip)))
 	}
+	who, err := rule.owner(mounts)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
 	output, err := openLog(c.logPath(c.status.RestartCount))
 	if err != nil {
 		return nil, time.Time{}, err
@@ -186,7 +190,7 @@ func (c *container) start(rule imageRule, life context.Context) (task, time.Time
 		run = startDone(time.Duration(rule.LastsMS)*time.Millisecond, output)
 	default:
 		line := c.pod.node.common.images.commandLine(rule, c.spec, c.pod.ip, command, args, env)
-		run, err = startProcess(c.pod.node.common.spawn, line, list, c.pod.dir, output, time.Duration(rule.OOMAfterMS)*time.Millisecond)
+		run, err = startProcess(c.pod.node.common.spawn, line, list, c.pod.dir, who, output, time.Duration(rule.OOMAfterMS)*time.Millisecond)
 	}
 	if err != nil {
 		return nil, time.Time{}, err

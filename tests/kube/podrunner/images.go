@@ -24,6 +24,7 @@ type imageRule struct {
 	Builtin    string   `json:"builtin"`      // or: "engine" (a small model server inside podrunner), "done" (ends at once, well)
 	LastsMS    int      `json:"lasts_ms"`     // "done": after so long
 	OOMAfterMS int      `json:"oom_after_ms"` // the kernel "kills" it for its memory
+	User       string   `json:"user"`         // it runs as this user of this machine, who owns what is mounted; default: podrunner's
 }
 
 type imageRules struct {

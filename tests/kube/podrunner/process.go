@@ -63,13 +63,13 @@ func (t *processTask) signal(s syscall.Signal) {
 	_ = syscall.Kill(-t.cmd.Process.Pid, s)
 }
 
-func startProcess(spawn *spawner, argv, env []string, dir string, output *logFile, oomAfter time.Duration) (task, error) {
+func startProcess(spawn *spawner, argv, env []string, dir string, who *syscall.Credential, output *logFile, oomAfter time.Duration) (task, error) {
 	if len(argv) == 0 {
 		return nil, fmt.Errorf("no command specified")
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env, cmd.Dir = env, dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: who}
 	// pipes of our own: Wait must not hang on a grandchild that keeps one open
 	var readers []*os.File
 	for _, stream := range []string{"stdout", "stderr"} {

@@ -6,10 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
+	"syscall"
 
 	authv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
@@ -158,6 +162,31 @@ func (m mounts) place(word string) string {
 		}
 	}
 	return word
+}
+
+// owner gives the rule's user what is mounted, as a pod's fsGroup would, and says whom the process is to run as.
+func (r imageRule) owner(given mounts) (*syscall.Credential, error) {
+	if r.User == "" {
+		return nil, nil
+	}
+	found, err := user.Lookup(r.User)
+	if err != nil {
+		return nil, err
+	}
+	uid, uidErr := strconv.Atoi(found.Uid)
+	gid, gidErr := strconv.Atoi(found.Gid)
+	if err := errors.Join(uidErr, gidErr); err != nil {
+		return nil, err
+	}
+	for _, one := range given {
+		err := filepath.WalkDir(one[1], func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, uid, gid))
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
 func (c *container) mounts(ctx context.Context) (mounts, error) {
