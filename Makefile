@@ -41,7 +41,7 @@ demo: install build ## a real language model: launch in two regions, chat, kill 
 	@deploy/demo/run
 
 ## ---- building and testing ----
-.PHONY: build images test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan test-kube test-compose mutants format format-check lint bench bench-gateway fuzz
+.PHONY: build images test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan test-kube test-compose mutants format format-check lint bench bench-gateway bench-scheduler fuzz
 build: ## build everything (ECOLINK_BUILD_DIR=build/release)
 	@deploy/local/build $(PRESET)
 
@@ -100,6 +100,9 @@ bench: bench-gateway
 bench-gateway: build ## the gateway against its peers: requests/s, latency, CPU, memory (docs/benchmarks.md; needs two quiet processors)
 	@deploy/local/install bench
 	@tests/bench/gateway/run
+
+bench-scheduler: ## what the scheduler costs with 1,000 instances on two API servers (tests/bench/scheduler; root; builds the cluster once)
+	@tests/bench/scheduler/run
 
 fuzz: ## fuzz every target for FUZZ_S seconds of CPU (default 60) from its corpus
 	@deploy/local/install fuzz
