@@ -39,7 +39,7 @@ static void test_what_a_list_does_not_show_is_gone(void **state) {
   assert_false(kube_table_sweep(&t));
   size_t n = 0;
   for (const kube_entry *e = kube_table_next(&t, NULL); e; e = kube_table_next(&t, e)) {
-    assert_int_equal(atoi(e->key + 2) % 2, 0);
+    assert_int_equal(strtol(e->key + 2, NULL, 10) % 2, 0);
     n++;
   }
   assert_int_equal(n, NODES / 2);

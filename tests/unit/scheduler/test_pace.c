@@ -1,8 +1,11 @@
 // When a whole pass is due, and which replicas are asked again.
+#include <stdio.h>
 #include <string.h>
 
 #include "cmocka_all.h"
 #include "pace.h"
+
+#define SET(field, text) (void)snprintf(field, sizeof(field), "%s", text)
 
 typedef struct scene {
   instance_row inst;
@@ -18,15 +21,15 @@ static scene settled(void) {
   for (int i = 0; i < 2; i++) {
     s.inst.replicas[i] = (replica_row){.id = i + 1, .generation = 1, .rolled = 1, .ready = true, .port = 8000};
   }
-  strcpy(s.inst.replicas[0].run_id, "run");
-  strcpy(s.inst.replicas[0].host, "10.0.0.1");
+  SET(s.inst.replicas[0].run_id, "run");
+  SET(s.inst.replicas[0].host, "10.0.0.1");
   replica_facts *f = &s.facts[0];
   f->here = true;
   f->probe = PROBE_OK;
   f->seen = (replica_observation){
       .generation = 1, .phase = REPLICA_ALIVE, .port = 8000, .need = DRIVER_NEEDS_NOTHING, .ready_since_us = 77};
-  strcpy(f->seen.run_id, "run");
-  strcpy(f->seen.host, "10.0.0.1");
+  SET(f->seen.run_id, "run");
+  SET(f->seen.host, "10.0.0.1");
   f->memory = (replica_memory){.answered_ms = 1000000, .answered_version = 9, .answered_ready_us = 77};
   return s;
 }
@@ -62,7 +65,7 @@ static void test_whatever_is_pending_keeps_the_pace_up(void **state) {
   s.facts[0].seen.need = DRIVER_NEEDS_APPLY;
   assert_int_equal(pace_after(&s), PACE_BUSY);
   s = settled();
-  strcpy(s.facts[0].memory.trouble, "refused");
+  SET(s.facts[0].memory.trouble, "refused");
   assert_int_equal(pace_after(&s), PACE_BUSY);
   s = settled();
   s.inst.replicas[0].ready = false;
@@ -115,10 +118,10 @@ static void test_a_good_answer_is_void_once_anything_changes(void **state) {
         s.facts[0].seen.ready_since_us++;
         break;
       case 2:
-        strcpy(s.facts[0].seen.run_id, "other");
+        SET(s.facts[0].seen.run_id, "other");
         break;
       case 3:
-        strcpy(s.facts[0].seen.host, "10.0.0.2");
+        SET(s.facts[0].seen.host, "10.0.0.2");
         break;
       case 4:
         s.facts[0].seen.port = 8001;
