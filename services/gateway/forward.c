@@ -1,5 +1,6 @@
 // A request on its way to a replica: when it may start, which replica, sending, failing over. See request.h.
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "client.h"
@@ -26,7 +27,7 @@ static gw_replica *choose(gw_req *r, const gw_route *route) {
   for (unsigned i = 0; i < route->n_replicas; i++) {
     const gw_route_replica *at = &route->replicas[i];
     bool condemned = gw_snapshot_condemned(gw_loop_snapshot(r->loop), at->region, route->instance_id, at->id, now_ms);
-    replicas[i] = gw_replica_get(r->loop, route->instance_id, at);
+    replicas[i] = gw_replica_get(r->loop, route, i);
     candidates[i] = gw_replica_candidate(r->loop, replicas[i], r->endpoint_class, condemned);
     candidates[i].tried = was_tried(r, at->id);
   }
@@ -45,8 +46,8 @@ static void begin_attempt(gw_req *r, gw_replica *replica, bool fresh) {
   memcpy(r->region, replica->at.region, sizeof r->region);
   r->head_sent = false;
   r->request_sent = false;
-  r->edited = false;
-  r->sent_src = 0;
+  r->sent = 0;
+  r->chunk_left = 0;
   gw_upstream_take(r->loop, replica, r, fresh);
   gw_forward_push(r);
 }
@@ -112,62 +113,96 @@ static void send_head(gw_req *r) {
   gw_io_write(&up->io, r->loop->scratch, n);
 }
 
-// Gathers the next bytes of the body as the engine shall see it, at most a slice. Returns how many buffers.
-static unsigned gather(gw_req *r, uv_buf_t *iov, size_t *bytes) {
-  enum { SLICE = 64 * 1024 };
+// ---- the body as the engine shall see it: offsets of the edited body, and what they mean in the one that came ----
+//
+//   came:   [0 .. edit_start) [edit_start .. edit_end)            [edit_end .. end)
+//   edited: [0 .. edit_start) [replacement, replacement_len bytes) [ .. edited_length(end))
+
+// Everything before it in the body that came has been sent.
+static uint64_t source_of(const gw_req *r, uint64_t sent) {
+  if (!r->edit || sent <= r->edit_start) {
+    return sent;
+  }
+  uint64_t after = sent - r->edit_start;
+  return after < r->replacement_len ? r->edit_start : r->edit_end + (after - r->replacement_len);
+}
+
+// Gathers the next bytes, as many as the buffers hold. Returns how many buffers.
+static unsigned gather(const gw_req *r, uv_buf_t *iov, size_t *bytes) {
+  uint64_t at = r->sent;
   unsigned n = 0;
   *bytes = 0;
-  while (n < GW_IOV_MAX - 2 && *bytes < SLICE) {
-    if (r->edit && !r->edited && r->sent_src == r->edit_start) {
-      iov[n++] = uv_buf_init(r->replacement, r->replacement_len);
-      *bytes += r->replacement_len;
-      r->edited = true;
-      r->sent_src = r->edit_end;
-      continue;
-    }
-    uint64_t to = r->edit && !r->edited ? r->edit_start : r->body.end;
-    size_t got = 0;
-    unsigned k = gw_chain_iov(&r->body, r->sent_src, to, iov + n, GW_IOV_MAX - 2 - n, &got);
-    if (k == 0) {
-      break;
-    }
-    n += k;
-    *bytes += got;
-    r->sent_src += got;
+  if (r->edit && at < r->edit_start) {
+    n = gw_chain_iov(&r->body, at, r->edit_start, iov, GW_IOV_MAX - 1, bytes);
+    at += *bytes;
+  }
+  if (r->edit && at >= r->edit_start && at < r->edit_start + r->replacement_len) {
+    size_t begin = (size_t)(at - r->edit_start);
+    iov[n++] = uv_buf_init((char *)r->replacement + begin, (unsigned)(r->replacement_len - begin));
+    *bytes += iov[n - 1].len;
+    at += iov[n - 1].len;
+  }
+  if (!r->edit || at >= r->edit_start + r->replacement_len) {
+    size_t more = 0;
+    n += gw_chain_iov(&r->body, source_of(r, at), r->body.end, iov + n, GW_IOV_MAX - n, &more);
+    *bytes += more;
   }
   return n;
 }
 
-static void send_slice(gw_req *r, uv_buf_t *iov, unsigned n, size_t bytes) {
-  static const char HEX[] = "0123456789abcdef";
-  uv_buf_t out[GW_IOV_MAX];
-  char size[20];
-  size_t at = sizeof size;
-  if (!r->chunked_up) {
-    gw_io_writev(&r->up->io, iov, n);
-    return;
+// Cuts the buffers to at most `limit` bytes.
+static unsigned cut(uv_buf_t *iov, unsigned n, size_t limit) {
+  unsigned k = 0;
+  for (; k < n && limit > 0; k++) {
+    iov[k].len = iov[k].len < limit ? iov[k].len : limit;
+    limit -= iov[k].len;
   }
-  size[--at] = '\n';
-  size[--at] = '\r';
-  do {
-    size[--at] = HEX[bytes & 15];
-    bytes >>= 4;
-  } while (bytes);
-  out[0] = uv_buf_init(size + at, (unsigned)(sizeof size - at));
-  memcpy(out + 1, iov, n * sizeof *iov);
-  out[n + 1] = uv_buf_init((char *)"\r\n", 2);
-  gw_io_writev(&r->up->io, out, n + 2);
+  return k;
+}
+
+static void begin_chunk(gw_req *r, size_t bytes) {
+  char line[24];
+  int len = snprintf(line, sizeof line, "%zx\r\n", bytes);
+  gw_io_write(&r->up->io, line, (size_t)len);
+  r->chunk_left = bytes;
+}
+
+// Offers the next bytes. False: there are none, or not all were taken.
+static bool send_some(gw_req *r) {
+  uv_buf_t iov[GW_IOV_MAX];
+  size_t bytes = 0;
+  unsigned n = gather(r, iov, &bytes);
+  if (n == 0) {
+    return false;
+  }
+  if (r->chunked_up) {
+    if (r->chunk_left == 0) {
+      begin_chunk(r, bytes);
+    }
+    n = cut(iov, n, r->chunk_left);
+    bytes = bytes < r->chunk_left ? bytes : r->chunk_left;
+  }
+  size_t taken = gw_io_offer(&r->up->io, iov, n);
+  r->sent += taken;
+  if (r->chunked_up) {
+    r->chunk_left -= taken;
+    if (r->chunk_left == 0) {
+      gw_io_write(&r->up->io, "\r\n", 2);
+    }
+  }
+  return taken == bytes;
 }
 
 // Bodies that will not be sent again are given back as they go.
 static void give_back(gw_req *r) {
   bool replayable = r->kind == GW_KIND_PROXY ? !r->up->io.open : r->body.end <= GW_REPLAY_MAX;
-  if (!replayable && (!r->edit || r->edited)) {
-    gw_req_body_release(r, r->sent_src);
+  uint64_t source = source_of(r, r->sent);
+  if (!replayable) {
+    gw_req_body_release(r, source);
   }
   gw_io *client = &r->client->io;
   if (!r->body_done && r->client->mode == GW_CLIENT_OPEN) {
-    bool more = r->body.end - r->sent_src < GW_UPLOAD_AHEAD;
+    bool more = r->body.end - source < GW_UPLOAD_AHEAD;
     if (more && !client->reading) {
       r->client->since_ms = gw_loop_now(r->loop);  // the wait was the engine's, not the client's
     }
@@ -192,16 +227,9 @@ void gw_forward_push(gw_req *r) {
   if (!r->head_sent) {
     send_head(r);
   }
-  while (!up->io.congested && !up->io.error) {
-    uv_buf_t iov[GW_IOV_MAX];
-    size_t bytes = 0;
-    unsigned n = gather(r, iov, &bytes);
-    if (n == 0) {
-      break;
-    }
-    send_slice(r, iov, n, bytes);
+  while (!up->io.congested && !up->io.error && send_some(r)) {
   }
-  bool all = r->body_done && r->sent_src == r->body.end && (!r->edit || r->edited);
+  bool all = r->body_done && r->sent == edited_length(r, r->body.end);
   give_back(r);
   if (all) {
     if (r->chunked_up) {

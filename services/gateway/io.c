@@ -162,6 +162,20 @@ static void write_cb(uv_write_t *req, int status) {
   after_progress(io);
 }
 
+// Has the kernel say when it has taken what is queued. False: it failed.
+static bool start_write(gw_io *io) {
+  uv_buf_t iov[GW_IOV_MAX];
+  unsigned n = queue_iov(io, iov, &io->wreq_bytes);
+  io->wreq.data = io;
+  io->writing = true;
+  int error = uv_write(&io->wreq, (uv_stream_t *)&io->tcp, iov, n, write_cb);
+  if (error) {
+    io->writing = false;
+    io->fns->fail(io, error);
+  }
+  return error == 0;
+}
+
 void gw_io_flush(gw_io *io) {
   if (io->closing) {
     return;
@@ -176,7 +190,8 @@ void gw_io_flush(gw_io *io) {
     uv_buf_t iov[GW_IOV_MAX];
     size_t bytes = 0;
     unsigned n = queue_iov(io, iov, &bytes);
-    int done = uv_try_write((uv_stream_t *)&io->tcp, iov, n);
+    int done = io->full ? UV_EAGAIN : uv_try_write((uv_stream_t *)&io->tcp, iov, n);
+    io->full = false;
     if (done < 0 && done != UV_EAGAIN) {
       io->fns->fail(io, done);
       return;
@@ -184,16 +199,8 @@ void gw_io_flush(gw_io *io) {
     if (done > 0) {
       consume(io, (size_t)done);
     }
-    if (done < 0 || (size_t)done < bytes) {
-      n = queue_iov(io, iov, &io->wreq_bytes);
-      io->wreq.data = io;
-      io->writing = true;
-      int error = uv_write(&io->wreq, (uv_stream_t *)&io->tcp, iov, n, write_cb);
-      if (error) {
-        io->writing = false;
-        io->fns->fail(io, error);
-        return;
-      }
+    if ((done < 0 || (size_t)done < bytes) && !start_write(io)) {
+      return;
     }
   }
   after_progress(io);
@@ -230,6 +237,66 @@ void gw_io_writev(gw_io *io, const uv_buf_t *iov, unsigned n) {
   if (io->out_bytes > 0) {
     mark_dirty(io);
   }
+}
+
+// Queues [from, to) of what the buffers hold together.
+static void queue_part(gw_io *io, const uv_buf_t *iov, unsigned n, size_t from, size_t to) {
+  size_t at = 0;
+  for (unsigned i = 0; i < n && at < to; at += iov[i].len, i++) {
+    size_t begin = from > at ? from - at : 0;
+    size_t end = to - at < iov[i].len ? to - at : iov[i].len;
+    if (begin < end) {
+      queue_bytes(io, iov[i].base + begin, end - begin);
+    }
+  }
+  mark_dirty(io);
+}
+
+// Writes the queue and then the buffers, as far as the kernel takes them now. Returns how much of the buffers it took.
+static size_t write_with_queue(gw_io *io, const uv_buf_t *iov, unsigned n) {
+  uv_buf_t all[2 * GW_IOV_MAX];
+  size_t queued = 0;
+  unsigned k = queue_iov(io, all, &queued);
+  memcpy(all + k, iov, n * sizeof *iov);
+  int done = uv_try_write((uv_stream_t *)&io->tcp, all, k + n);
+  if (done < 0 && done != UV_EAGAIN) {
+    io->error = done;
+    mark_dirty(io);
+    return 0;
+  }
+  size_t sent = done > 0 ? (size_t)done : 0;
+  size_t of_queue = sent < queued ? sent : queued;
+  consume(io, of_queue);
+  io->sent += sent - of_queue;
+  return sent - of_queue;
+}
+
+size_t gw_io_offer(gw_io *io, const uv_buf_t *iov, unsigned n) {
+  size_t total = 0;
+  for (unsigned i = 0; i < n; i++) {
+    total += iov[i].len;
+  }
+  if (io->closing || io->error || total == 0) {
+    return 0;
+  }
+  if (io->out_bytes + total <= GW_OUT_SMALL) {
+    queue_part(io, iov, n, 0, total);
+    return total;
+  }
+  if (!io->open || io->writing) {
+    io->congested = true;
+    return 0;
+  }
+  size_t taken = write_with_queue(io, iov, n);
+  if (taken == total || io->error) {
+    return taken;
+  }
+  // The kernel is full. It tells when there is room again only if something waits to be written: one block does.
+  size_t queued = total - taken < GW_BLOCK_DATA ? total - taken : GW_BLOCK_DATA;
+  queue_part(io, iov, n, taken, taken + queued);
+  io->full = true;
+  io->congested = true;
+  return taken + queued;
 }
 
 void gw_io_fail_later(gw_io *io, int error) {

@@ -2,6 +2,7 @@
 // once per turn.
 //
 //   gw_io_write --> queue of blocks --(check phase)--> uv_try_write --(what the kernel did not take)--> uv_write
+//   gw_io_offer: the same for few bytes; of many the kernel takes what it can from where they are, the rest stays there
 // Failures never come out of gw_io_write itself: they are delivered by `fail` in the check phase, so a caller is never
 // destroyed under its own feet.
 #ifndef GATEWAY_IO_H
@@ -27,7 +28,6 @@ typedef struct gw_io_fns {
 
 struct gw_io {
   uv_tcp_t tcp;
-  uv_write_t wreq;
   gw_loop *loop;
   const gw_io_fns *fns;
   gw_block *out_head;
@@ -46,6 +46,7 @@ struct gw_io {
   bool reading;
   bool writing;  // a uv_write is under way
   bool congested;
+  bool full;  // the kernel took less than it was given in this turn
   bool dirty;
   bool later;
   bool later_event;
@@ -53,6 +54,7 @@ struct gw_io {
   bool shut;
   bool closing;
   int error;
+  uv_write_t wreq;  // for what the kernel did not take at once: last, since that is rare
 };
 
 void gw_io_init(gw_io *io, gw_loop *loop, const gw_io_fns *fns);  // uv_tcp_init; the object may hold garbage before
@@ -60,6 +62,9 @@ void gw_io_read(gw_io *io, bool on);
 // Copies (small) or tries to send at once (large, with an empty queue), then queues the rest.
 void gw_io_writev(gw_io *io, const uv_buf_t *iov, unsigned n);
 void gw_io_write(gw_io *io, const void *p, size_t n);
+// For bytes that stay with the caller until they are taken: returns how many were, sent or queued. When not all were,
+// `congested` is set, and `drained` says when to offer the rest.
+size_t gw_io_offer(gw_io *io, const uv_buf_t *iov, unsigned n);
 void gw_io_fail_later(gw_io *io, int error);  // delivered in the check phase
 void gw_io_flush(gw_io *io);                  // called by the loop in its check phase
 void gw_io_shut(gw_io *io);                   // half-close after what is queued

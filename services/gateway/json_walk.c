@@ -216,19 +216,11 @@ static size_t string_bytes(gw_json_walk *w, const uint8_t *p, size_t n) {
       w->content = w->content || w->id == K_TEXT || w->id == K_REASON || w->mark_depth != 0 || w->id == K_MARK;
     }
   }
-  if (w->escape) {
-    w->escape = false;
-    return 1;
-  }
-  size_t i = gw_skip_plain(p, n);
+  size_t i = gw_skip_string(p, n, &w->escape);
   if (i == n) {
     return n;
   }
-  if (p[i] == '\\') {
-    w->escape = true;
-  } else {
-    w->state = W_AFTER;
-  }
+  w->state = W_AFTER;
   return i + 1;
 }
 

@@ -297,19 +297,13 @@ static bool structure_byte(gw_model_finder *f, uint8_t c) {
 
 // Skips inside a string that is of no interest. Returns bytes used.
 static size_t skip_string(gw_model_finder *f, const uint8_t *p, size_t n) {
-  if (f->escape) {
-    f->escape = 0;
-    return 1;
-  }
-  size_t i = gw_skip_plain(p, n);
+  bool escape = f->escape != 0;
+  size_t i = gw_skip_string(p, n, &escape);
+  f->escape = escape;
   if (i == n) {
     return n;
   }
-  if (p[i] == '\\') {
-    f->escape = 1;
-  } else {
-    f->state = f->state == S_STRING ? S_AFTER : S_NESTED;
-  }
+  f->state = f->state == S_STRING ? S_AFTER : S_NESTED;
   return i + 1;
 }
 

@@ -53,30 +53,39 @@ static bool same_run(const gw_route_replica *was, const gw_route_replica *is) {
   return same_address && was->run == is->run && strcmp(was->token, is->token) == 0;
 }
 
-gw_replica *gw_replica_get(gw_loop *loop, int64_t instance_id, const gw_route_replica *at) {
+static gw_replica *new_replica(void) {
+  gw_replica *r = aligned_alloc(64, sizeof *r);
+  if (!r) {
+    abort();
+  }
+  memset(r, 0, sizeof *r);
+  return r;
+}
+
+gw_replica *gw_replica_get(gw_loop *loop, const gw_route *route, unsigned i) {
   gw_replicas *all = &loop->replicas;
+  const gw_route_replica *at = &route->replicas[i];
+  int64_t instance_id = route->instance_id;
   size_t bucket = gw_mix64((uint64_t)instance_id * 64 + (uint64_t)at->id) % GW_REPLICA_BUCKETS;
   gw_replica *r = all->buckets[bucket];
   while (r && (r->instance_id != instance_id || r->id != at->id)) {
     r = r->next;
   }
   if (!r) {
-    r = calloc(1, sizeof *r);
-    if (!r) {
-      abort();
-    }
+    r = new_replica();
     r->instance_id = instance_id;
     r->id = at->id;
     set_address(all, r, at);
     r->next = all->buckets[bucket];
     all->buckets[bucket] = r;
     all->n++;
-  } else if (!same_run(&r->at, at)) {
+  } else if (r->route_serial != route->serial && !same_run(&r->at, at)) {
     gw_upstreams_close_idle(r);
     set_address(all, r, at);
     memset(r->latency, 0, sizeof r->latency);
     gw_outlier_succeeded(&r->outlier);
   }
+  r->route_serial = route->serial;
   r->last_used_ms = gw_loop_now(loop);
   return r;
 }

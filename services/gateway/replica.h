@@ -28,21 +28,23 @@ typedef struct gw_region_state {
   int32_t last_replica;
 } gw_region_state;
 
+// What every request reads stands in the first two cache lines (snapshot.h says why).
 typedef struct gw_replica {
-  struct gw_replica *next;  // in its hash bucket
+  _Alignas(64) struct gw_replica *next;  // in its hash bucket
   int64_t instance_id;
   int32_t id;
-  gw_route_replica at;  // address, region; at.token is owned
-  gw_region_state *region;
   uint32_t outstanding;
-  gw_ewma latency[GW_CLASSES];
+  uint64_t route_serial;  // of the route that `at` was compared with last
+  gw_upstream *idle;      // most recently used first
+  unsigned n_idle;
+  uint32_t successes;  // since the last report
   gw_outlier outlier;
   uint64_t last_success_ms;
   uint64_t last_used_ms;
-  gw_upstream *idle;  // most recently used first
-  unsigned n_idle;
+  gw_region_state *region;
+  gw_ewma latency[GW_CLASSES];
+  gw_route_replica at;             // address, region; at.token is owned
   uint32_t failures[GW_FAILURES];  // since the last report
-  uint32_t successes;
 } gw_replica;
 
 enum { GW_REPLICA_BUCKETS = 4096 };
@@ -63,8 +65,8 @@ typedef struct gw_failure_report {
 } gw_failure_report;
 void gw_failure_reports_free(gw_failure_report *list);
 
-// Finds or makes it; a changed address forgets what was measured and closes idle connections.
-gw_replica *gw_replica_get(gw_loop *loop, int64_t instance_id, const gw_route_replica *at);
+// Finds or makes the route's i-th one; a changed address forgets what was measured and closes idle connections.
+gw_replica *gw_replica_get(gw_loop *loop, const gw_route *route, unsigned i);
 // The only two places that count an attempt, up and down.
 void gw_replica_begin(gw_replica *r);
 void gw_replica_end(gw_replica *r);

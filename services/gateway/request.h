@@ -79,10 +79,10 @@ typedef struct gw_req {
   bool head_sent;     // to the engine, in this attempt
   bool request_sent;  // wholly, in this attempt
   bool chunked_up;
-  bool edited;  // the replacement has been sent
   bool stale_retried;
   bool body_cut;      // bytes of it were dropped: it cannot be sent again
-  uint64_t sent_src;  // next offset of body to send
+  uint64_t sent;      // of the edited body, in this attempt
+  size_t chunk_left;  // of the chunk under way, when sent chunked
   gw_failure last_failure;
   // answer
   int status;

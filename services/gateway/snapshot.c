@@ -90,6 +90,7 @@ struct gw_store {
   bool routes_own[GW_SHARDS];
   bool dirty;
   uint64_t changes;
+  uint64_t serials;
   garbage *retired;
   garbage *pending;  // replaced since the last publish
 };
@@ -360,6 +361,7 @@ bool gw_store_put_route(gw_store *st, const uint8_t *packed, size_t len, bool fr
   gw_route *route = new_route(e, packed, len, from_file);
   ecolink__v1__route_entry__free_unpacked(e, NULL);
   pthread_mutex_lock(&st->lock);
+  route->serial = ++st->serials;
   gw_routes_shard *shard = own_routes(st, gw_route_shard(route->instance_id));
   gw_route_slot *slot = gw_routes_slot(shard, route->instance_id);
   if (slot->route) {

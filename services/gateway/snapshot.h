@@ -34,17 +34,21 @@ enum {
   GW_HOST_LEN = 72
 };
 
-// What all loops share about one key: counters on a cache line of their own, and who it is. Lives until the process
-// ends.
+// Each request meets a key, a route and a replica that the processor's caches have forgotten since: what it reads of
+// each stands together at the front, and cache lines are not straddled.
+
+// What all loops share about one key: its counters, and who it is. Lives until the process ends.
 typedef struct gw_cell {
   _Alignas(64) _Atomic int64_t tat_us;  // GCRA, on the monotonic clock
   _Atomic int64_t in_flight;
-  _Alignas(64) char key_id[GW_ID_LEN];
   char account_id[GW_ID_LEN];
+  char key_id[GW_ID_LEN];
   char member_id[GW_ID_LEN];
   char operator_id[GW_ID_LEN];
   struct gw_cell *next;  // of all cells that the store ever made
 } gw_cell;
+
+_Static_assert(offsetof(gw_cell, key_id) <= 64, "a request reads one line");
 
 typedef struct gw_key {
   uint8_t hash[32];
@@ -56,6 +60,7 @@ typedef struct gw_key {
   bool revoked;
   bool from_file;
 } gw_key;
+_Static_assert(sizeof(gw_key) == 64, "one cache line");
 
 typedef struct gw_route_replica {
   int32_t id;
@@ -72,15 +77,16 @@ typedef struct gw_route_replica {
 } gw_route_replica;
 
 typedef struct gw_route {
-  int64_t instance_id;
-  int64_t created_at_us;
-  int32_t status;  // Ecolink__V1__InstanceStatus
-  int32_t retry_after_s;
+  _Alignas(64) int64_t instance_id;
+  uint64_t serial;  // no other route of this store has it: who has seen it knows all that follows
+  int32_t status;   // Ecolink__V1__InstanceStatus
   bool openai_compatible;
-  bool from_file;
   uint8_t n_replicas;
   char account_id[GW_ID_LEN];
   char served_name[GW_NAME_LEN];
+  bool from_file;
+  int32_t retry_after_s;
+  int64_t created_at_us;
   char custom_api_path[GW_PATH_LEN];
   char status_detail[GW_DETAIL_LEN];
   uint8_t *packed;  // the message as it came, for the snapshot file
@@ -91,7 +97,7 @@ typedef struct gw_route {
 typedef struct gw_keys_shard {
   uint32_t count;
   uint32_t mask;
-  gw_key slots[];
+  _Alignas(64) gw_key slots[];
 } gw_keys_shard;
 typedef struct gw_route_slot {
   int64_t instance_id;  // 0: empty

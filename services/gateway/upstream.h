@@ -10,14 +10,12 @@
 
 struct gw_upstream {
   gw_io io;  // first
-  uv_connect_t connect;
   llhttp_t parser;
   gw_replica *replica;
   gw_req *req;        // NULL: idle
   gw_upstream *prev;  // in loop->busy
   gw_upstream *next;  // in loop->busy or replica->idle
   gw_block *head_block;
-  gw_head head;
   bool reused;
   uint64_t sent_base;  // io.sent and io.received when this request began
   uint64_t received_base;
@@ -31,6 +29,8 @@ struct gw_upstream {
   gw_failure deadline_kind;
   uint64_t idle_since_ms;
   uint64_t last_data_ms;
+  gw_head head;
+  uv_connect_t connect;  // used once
 };
 
 // Takes an idle connection (unless fresh) or opens one, and binds it to r. NULL only when none can be created.
