@@ -27,7 +27,7 @@ static bool server_trouble(int status) {
 }
 
 int gw_answer_head(gw_req *r, gw_upstream *up) {
-  uint64_t now_ns = uv_hrtime();
+  uint64_t now_ns = r->loop->now_ns;
   int status = up->parser.status_code;
   if (gw_head_get(&up->head, GW_H_CONTENT_LENGTH).n > LENGTH_DIGITS_MAX) {
     return HPE_USER;  // nobody's answer, and more than declared_length can hold
@@ -96,7 +96,7 @@ static void send_head(gw_req *r) {
   gw_io_write(&r->client->io, r->loop->scratch, n);
   r->released = true;
   r->hold_until_ms = 0;
-  gw_metrics_observe(&r->loop->metrics->first_content, uv_hrtime() - r->started_ns);
+  gw_metrics_observe(&r->loop->metrics->first_content, r->loop->now_ns - r->started_ns);
   if (r->request_sent) {
     gw_req_shrink(r);
     gw_block_put(&r->loop->pool, up->head_block);

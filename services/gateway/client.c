@@ -248,7 +248,18 @@ static void on_closed(gw_io *io) {
   gw_slab_put(&loop->clients, c);
 }
 
-static const gw_io_fns FNS = {on_data, on_eof, on_fail, on_drained, on_resumed, on_closed};
+// A large body of known length is read into the blocks that keep it.
+static uv_buf_t body_room(gw_io *io) {
+  gw_client *c = of(io);
+  gw_req *r = c->req;
+  bool large = r && r->head_done && r->framing.content_length >= GW_LARGE_BLOCK;
+  if (!large || r->body_done || r->early || r->answered || c->mode != GW_CLIENT_OPEN) {
+    return uv_buf_init(NULL, 0);
+  }
+  return gw_chain_room(&io->loop->pool, &r->body);
+}
+
+static const gw_io_fns FNS = {on_data, on_eof, on_fail, on_drained, on_resumed, on_closed, body_room};
 
 // ---- life ----
 

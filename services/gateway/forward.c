@@ -236,7 +236,7 @@ void gw_forward_push(gw_req *r) {
       gw_io_write(&up->io, "0\r\n\r\n", 5);
     }
     r->request_sent = true;
-    r->sent_ns = uv_hrtime();
+    r->sent_ns = r->loop->now_ns;
   }
   await_answer(r);
 }

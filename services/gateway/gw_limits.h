@@ -5,6 +5,7 @@
 
 enum {
   GW_BLOCK_SIZE = 16384,         // pooled unit of heads, bodies and output
+  GW_LARGE_BLOCK = 64 * 1024,    // pooled unit of bodies that declare at least as much: they are read into it
   GW_READ_BUFFER = 256 * 1024,   // one per loop, parsed in place
   GW_SCRATCH = 40 * 1024,        // one per loop: a rebuilt head (at most a block) and what we add to it
   GW_URL_MAX = 8192,             // longer targets: 400
@@ -34,6 +35,7 @@ enum {
   GW_LINGER_BYTES = 4 * 1024 * 1024,
   GW_IDLE_UPSTREAMS_MAX = 256,  // kept per replica and loop
   GW_POOL_KEEP = 1024,          // free blocks kept per loop (16 MiB)
+  GW_POOL_KEEP_LARGE = 256,     // and large ones (16 MiB)
   GW_LISTEN_BACKLOG = 1024,
   GW_USAGE_RING = 16384,  // records per loop between two drains
   GW_USAGE_BATCH = 4096,  // aggregated records per published batch

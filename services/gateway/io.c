@@ -2,6 +2,7 @@
 #include "io.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -24,7 +25,10 @@ void gw_io_init(gw_io *io, gw_loop *loop, const gw_io_fns *fns) {
 static void alloc_cb(uv_handle_t *h, size_t suggested, uv_buf_t *buf) {
   (void)suggested;
   gw_io *io = h->data;
-  *buf = uv_buf_init(io->loop->read_buffer, GW_READ_BUFFER);
+  *buf = io->fns->room ? io->fns->room(io) : uv_buf_init(NULL, 0);
+  if (buf->len == 0) {
+    *buf = uv_buf_init(io->loop->read_buffer, GW_READ_BUFFER);
+  }
 }
 
 static void mark_later(gw_io *io) {
@@ -45,6 +49,7 @@ static void mark_dirty(gw_io *io) {
 
 static void read_cb(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
   gw_io *io = s->data;
+  gw_loop_tick(io->loop);
   if (n > 0) {
     io->received += (uint64_t)n;
     if (io->turn != io->loop->turn) {
@@ -149,6 +154,7 @@ static unsigned queue_iov(gw_io *io, uv_buf_t *iov, size_t *bytes) {
 
 static void write_cb(uv_write_t *req, int status) {
   gw_io *io = req->data;
+  gw_loop_tick(io->loop);
   io->writing = false;
   if (io->closing) {
     return;  // the blocks are given back when the handle is closed
@@ -160,6 +166,22 @@ static void write_cb(uv_write_t *req, int status) {
   consume(io, io->wreq_bytes);
   mark_dirty(io);
   after_progress(io);
+}
+
+// What the kernel takes at once: bytes, or a libuv error. The socket's own calls: the way through a file's costs more.
+static int try_write(gw_io *io, const uv_buf_t *iov, unsigned n) {
+  uv_os_fd_t fd = -1;
+  ssize_t done = -1;
+  (void)uv_fileno((uv_handle_t *)&io->tcp, &fd);
+  do {
+    if (n == 1) {
+      done = send(fd, iov[0].base, iov[0].len, MSG_NOSIGNAL);
+    } else {
+      struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = n};  // uv_buf_t is an iovec on Unix, by its docs
+      done = sendmsg(fd, &m, MSG_NOSIGNAL);
+    }
+  } while (done < 0 && errno == EINTR);
+  return done >= 0 ? (int)done : errno == EAGAIN || errno == ENOBUFS ? UV_EAGAIN : -errno;
 }
 
 // Has the kernel say when it has taken what is queued. False: it failed.
@@ -190,7 +212,7 @@ void gw_io_flush(gw_io *io) {
     uv_buf_t iov[GW_IOV_MAX];
     size_t bytes = 0;
     unsigned n = queue_iov(io, iov, &bytes);
-    int done = io->full ? UV_EAGAIN : uv_try_write((uv_stream_t *)&io->tcp, iov, n);
+    int done = io->full ? UV_EAGAIN : try_write(io, iov, n);
     io->full = false;
     if (done < 0 && done != UV_EAGAIN) {
       io->fns->fail(io, done);
@@ -218,7 +240,7 @@ void gw_io_writev(gw_io *io, const uv_buf_t *iov, unsigned n) {
   if (io->open && io->out_bytes == 0 && !io->writing) {
     io->progress_ms = gw_loop_now(io->loop);
     if (total > GW_OUT_SMALL) {
-      int done = uv_try_write((uv_stream_t *)&io->tcp, iov, n);
+      int done = try_write(io, iov, n);
       if (done < 0 && done != UV_EAGAIN) {
         io->error = done;
         mark_dirty(io);
@@ -258,7 +280,7 @@ static size_t write_with_queue(gw_io *io, const uv_buf_t *iov, unsigned n) {
   size_t queued = 0;
   unsigned k = queue_iov(io, all, &queued);
   memcpy(all + k, iov, n * sizeof *iov);
-  int done = uv_try_write((uv_stream_t *)&io->tcp, all, k + n);
+  int done = try_write(io, all, k + n);
   if (done < 0 && done != UV_EAGAIN) {
     io->error = done;
     mark_dirty(io);

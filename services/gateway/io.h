@@ -24,6 +24,7 @@ typedef struct gw_io_fns {
   void (*drained)(gw_io *io);          // the queue fell below GW_OUT_LOW after having been congested
   void (*resumed)(gw_io *io);          // asked for by gw_io_later
   void (*closed)(gw_io *io);           // the handle is gone: free the object
+  uv_buf_t (*room)(gw_io *io);         // where to read to; NULL, or of length 0: the loop's buffer
 } gw_io_fns;
 
 struct gw_io {

@@ -47,7 +47,7 @@ static bool stranger_within_limit(gw_req *r) {
   }
   (void)gw_address_forwarded(chain.p, chain.n, &address);
   const int64_t share = gw_cfg.public_rate_limit / gw_cfg.rate_limit_share;
-  r->limit = gw_address_limit(&address, (int64_t)(uv_hrtime() / 1000), share > 0 ? (int32_t)share : 1);
+  r->limit = gw_address_limit(&address, (int64_t)(r->loop->now_ns / 1000), share > 0 ? (int32_t)share : 1);
   if (r->limit.allowed) {
     return true;
   }
@@ -116,7 +116,7 @@ bool gw_req_key_holds(const gw_req *r) {
 }
 
 static bool within_limit(gw_req *r) {
-  r->limit = gw_limit_take(&r->cell->tat_us, (int64_t)(uv_hrtime() / 1000), r->limit.limit);
+  r->limit = gw_limit_take(&r->cell->tat_us, (int64_t)(r->loop->now_ns / 1000), r->limit.limit);
   r->limited = true;
   if (r->limit.allowed) {
     return true;

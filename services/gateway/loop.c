@@ -135,6 +135,7 @@ static void set_gauges(gw_loop *loop) {
 
 static void check_cb(uv_check_t *h) {
   gw_loop *loop = h->data;
+  gw_loop_tick(loop);
   continue_paused(loop);
   flush_dirty(loop);
   drain_step(loop);
@@ -165,6 +166,7 @@ static void begin_drain(gw_loop *loop) {
 
 static void wake_cb(uv_async_t *h) {
   gw_loop *loop = h->data;
+  gw_loop_tick(loop);
   if (atomic_load(&loop->stop) && !loop->draining) {
     begin_drain(loop);
   }
@@ -173,6 +175,7 @@ static void wake_cb(uv_async_t *h) {
 
 static void janitor_cb(uv_timer_t *h) {
   gw_loop *loop = h->data;
+  gw_loop_tick(loop);
   uint64_t now = gw_loop_now(loop);
   for (gw_client *c = loop->active.head, *next = NULL; c; c = next) {
     next = c->next;

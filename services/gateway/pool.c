@@ -17,42 +17,55 @@ static void *must(void *p) {
   return p;
 }
 
-gw_block *gw_block_get(gw_pool *pool) {
-  gw_block *b = pool->free;
+static gw_block *take(gw_pool *pool, gw_free_blocks *list, uint32_t cap) {
+  gw_block *b = list->first;
   if (b) {
-    pool->free = b->next;
-    pool->n_free--;
+    list->first = b->next;
+    list->n--;
   } else {
-    b = must(malloc(GW_BLOCK_SIZE));
+    b = must(malloc(sizeof *b + cap));
   }
   pool->n_used++;
-  b->next = NULL;
-  b->off = 0;
-  b->len = 0;
+  *b = (gw_block){.cap = cap};
   return b;
+}
+
+gw_block *gw_block_get(gw_pool *pool) {
+  return take(pool, &pool->blocks, GW_BLOCK_DATA);
+}
+
+gw_block *gw_block_get_large(gw_pool *pool) {
+  return take(pool, &pool->large, GW_LARGE_DATA);
 }
 
 void gw_block_put(gw_pool *pool, gw_block *b) {
   if (!b) {
     return;
   }
+  bool large = b->cap == GW_LARGE_DATA;
+  gw_free_blocks *list = large ? &pool->large : &pool->blocks;
   pool->n_used--;
-  if (!POOLED || pool->n_free >= GW_POOL_KEEP) {
+  if (!POOLED || list->n >= (size_t)(large ? GW_POOL_KEEP_LARGE : GW_POOL_KEEP)) {
     free(b);
     return;
   }
-  b->next = pool->free;
-  pool->free = b;
-  pool->n_free++;
+  b->next = list->first;
+  list->first = b;
+  list->n++;
+}
+
+static void drain(gw_free_blocks *list) {
+  while (list->first) {
+    gw_block *next = list->first->next;
+    free(list->first);
+    list->first = next;
+  }
+  list->n = 0;
 }
 
 void gw_pool_drain(gw_pool *pool) {
-  while (pool->free) {
-    gw_block *next = pool->free->next;
-    free(pool->free);
-    pool->free = next;
-  }
-  pool->n_free = 0;
+  drain(&pool->blocks);
+  drain(&pool->large);
 }
 
 void *gw_slab_get(gw_slab *slab) {
@@ -84,25 +97,39 @@ void gw_slab_drain(gw_slab *slab) {
   }
 }
 
+static void append(gw_chain *c, gw_block *b) {
+  if (c->tail) {
+    c->tail->next = b;
+  } else {
+    c->head = b;
+  }
+  c->tail = b;
+}
+
+uv_buf_t gw_chain_room(gw_pool *pool, gw_chain *c) {
+  if (!c->tail || c->tail->len == c->tail->cap) {
+    append(c, gw_block_get_large(pool));
+  }
+  return uv_buf_init((char *)c->tail->data + c->tail->len, c->tail->cap - c->tail->len);
+}
+
 void gw_chain_add(gw_pool *pool, gw_chain *c, const void *p, size_t n) {
   const uint8_t *from = p;
   c->end += n;
+  if (c->tail && from == c->tail->data + c->tail->len) {
+    c->tail->len += (uint32_t)n;  // never more than the room that was given
+    return;
+  }
   while (n > 0) {
-    if (!c->tail || c->tail->len == GW_BLOCK_DATA) {
-      gw_block *b = gw_block_get(pool);
-      if (c->tail) {
-        c->tail->next = b;
-      } else {
-        c->head = b;
-      }
-      c->tail = b;
+    if (!c->tail || c->tail->len == c->tail->cap) {
+      append(c, gw_block_get(pool));
     }
-    size_t room = GW_BLOCK_DATA - c->tail->len;
-    size_t take = n < room ? n : room;
-    memcpy(c->tail->data + c->tail->len, from, take);
-    c->tail->len += (uint32_t)take;
-    from += take;
-    n -= take;
+    size_t room = c->tail->cap - c->tail->len;
+    size_t take_now = n < room ? n : room;
+    memcpy(c->tail->data + c->tail->len, from, take_now);
+    c->tail->len += (uint32_t)take_now;
+    from += take_now;
+    n -= take_now;
   }
 }
 

@@ -1,4 +1,4 @@
-// Per-loop memory: 16 KB blocks and chains of them. No locks: a pool belongs to its loop's thread.
+// Per-loop memory: blocks of 16 KB, a few of 64 KB, and chains of them. No locks: a pool belongs to its loop's thread.
 //
 //   gw_chain: bytes [start, end) of a stream; head->data begins at offset `start`. Bytes before a position can be given
 //   back.
@@ -16,17 +16,24 @@ typedef struct gw_block {
   struct gw_block *next;
   uint32_t off;  // bytes at the front that are used up
   uint32_t len;  // data[off .. len) is valid
+  uint32_t cap;  // of data: GW_BLOCK_DATA, or GW_LARGE_DATA
   uint8_t data[];
 } gw_block;
-enum { GW_BLOCK_DATA = GW_BLOCK_SIZE - sizeof(gw_block) };
+enum { GW_BLOCK_DATA = GW_BLOCK_SIZE - sizeof(gw_block), GW_LARGE_DATA = GW_LARGE_BLOCK - sizeof(gw_block) };
+
+typedef struct gw_free_blocks {
+  gw_block *first;
+  size_t n;
+} gw_free_blocks;
 
 typedef struct gw_pool {
-  gw_block *free;
-  size_t n_free;
+  gw_free_blocks blocks;
+  gw_free_blocks large;
   size_t n_used;
 } gw_pool;
 
 gw_block *gw_block_get(gw_pool *pool);  // never NULL: without memory the process ends
+gw_block *gw_block_get_large(gw_pool *pool);
 void gw_block_put(gw_pool *pool, gw_block *b);
 void gw_pool_drain(gw_pool *pool);
 
@@ -49,7 +56,10 @@ typedef struct gw_chain {
 static inline uint64_t gw_chain_held(const gw_chain *c) {
   return c->end - c->start;
 }
+// Bytes that were read into gw_chain_room are already there, and are not copied.
 void gw_chain_add(gw_pool *pool, gw_chain *c, const void *p, size_t n);
+// Room of a large block at the chain's end, to read into.
+uv_buf_t gw_chain_room(gw_pool *pool, gw_chain *c);
 // Gives back whole blocks that lie before `offset`.
 void gw_chain_release(gw_pool *pool, gw_chain *c, uint64_t offset);
 void gw_chain_clear(gw_pool *pool, gw_chain *c);  // empties and resets

@@ -28,12 +28,13 @@ static void new_id(gw_loop *loop, char out[GW_REQUEST_ID_LEN]) {
 gw_req *gw_req_new(gw_client *c) {
   gw_loop *loop = c->io.loop;
   gw_req *r = gw_slab_get(&loop->requests);
-  memset(r, 0, offsetof(gw_req, find));
+  memset(r, 0, offsetof(gw_req, head));
+  r->prefix[0] = 0;
   r->client = c;
   r->loop = loop;
   r->head_block = gw_block_get(&loop->pool);
   gw_head_init(&r->head, (char *)r->head_block->data, GW_BLOCK_DATA);
-  r->started_ns = uv_hrtime();
+  r->started_ns = loop->now_ns;
   new_id(loop, r->id);
   return r;
 }
@@ -53,7 +54,7 @@ static void account(gw_req *r) {
   if (r->cell) {
     atomic_fetch_sub_explicit(&r->cell->in_flight, 1, memory_order_relaxed);
   }
-  gw_metrics_answer(m, r->status, uv_hrtime() - r->started_ns);
+  gw_metrics_answer(m, r->status, r->loop->now_ns - r->started_ns);
   if (!r->cell || !r->instance_id || r->kind == GW_KIND_MGMT || r->attempts == 0) {
     return;
   }

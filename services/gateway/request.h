@@ -29,7 +29,6 @@ typedef struct gw_req {
   gw_upstream *up;
   struct gw_bridge *bridge;  // the management call
   gw_block *head_block;
-  gw_head head;
   gw_request_line line;
   gw_target target;
   gw_framing framing;
@@ -56,7 +55,6 @@ typedef struct gw_req {
   bool early_close;
   const char *allow;
   int retry_after_s;
-  eco_status error;
   // body
   gw_chain body;
   uint64_t body_max;
@@ -64,12 +62,10 @@ typedef struct gw_req {
   uint64_t edit_start;
   uint64_t edit_end;
   bool edit;
-  char replacement[GW_SERVED_MAX];
   uint16_t replacement_len;
   // route
   int64_t instance_id;
   bool openai_compatible;
-  char prefix[GW_PATH_LEN + 1];
   gw_slice up_path;
   char region[GW_REGION_LEN];
   // attempts
@@ -103,6 +99,11 @@ typedef struct gw_req {
   uint64_t first_byte_us;
   uint64_t bytes_in;
   uint64_t bytes_out;
+  // From here on a new request is not zeroed: each is set before it is read.
+  gw_head head;
+  eco_status error;  // with `early`
+  char replacement[GW_SERVED_MAX];
+  char prefix[GW_PATH_LEN + 1];
   union {
     gw_model_finder json;
     gw_multipart_finder form;

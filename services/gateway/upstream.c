@@ -227,13 +227,14 @@ static void on_closed(gw_io *io) {
   gw_slab_put(&io->loop->upstreams, up);
 }
 
-static const gw_io_fns FNS = {on_data, on_eof, on_fail, on_drained, on_resumed, on_closed};
+static const gw_io_fns FNS = {on_data, on_eof, on_fail, on_drained, on_resumed, on_closed, NULL};
 
 static void on_connect(uv_connect_t *req, int status) {
   gw_upstream *up = req->data;
   if (up->io.closing) {
     return;
   }
+  gw_loop_tick(up->io.loop);
   if (status < 0) {
     attempt_failed(up, GW_FAIL_CONNECT);
     return;

@@ -60,11 +60,11 @@ __attribute__((format(printf, 2, 3))) static void addf(text *t, const char *form
   add(t, buf, (size_t)n);
 }
 
-// n bytes of words with an escape now and then, as prompts have.
+// n bytes of words with an escaped line end every hundred bytes or so, as prompts have.
 static void add_words(text *t, size_t n, uint64_t seed) {
-  static const char *const WORDS[] = {"the ",   "model ",        "answers ",   "questions ", "about ", "rivers, ",
-                                      "cities", " and ",         "people\\n",  "in ",        "plain ", "words. ",
-                                      "Some ",  "\\\"said\\\" ", "so\\u00e9 ", "twice "};
+  static const char *const WORDS[] = {"the ",   "model ", "answers ",  "questions ", "about ", "rivers, ",
+                                      "cities", " and ",  "people\\n", "in ",        "plain ", "words. ",
+                                      "Some ",  "said: ", "so ",       "twice "};
   room(t, n);
   size_t end = t->len + n;
   for (uint64_t i = 0; t->len < end; i++) {
