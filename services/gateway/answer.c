@@ -144,7 +144,7 @@ void gw_answer_release(gw_req *r) {
 // ---- body ----
 
 static void note_event(gw_req *r) {
-  uint64_t now_ns = uv_hrtime();
+  uint64_t now_ns = r->loop->now_ns;
   if (r->event_ns) {
     gw_metrics_observe(&r->loop->metrics->event_gap, now_ns - r->event_ns);
   }

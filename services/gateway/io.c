@@ -288,8 +288,10 @@ static size_t write_with_queue(gw_io *io, const uv_buf_t *iov, unsigned n) {
   }
   size_t sent = done > 0 ? (size_t)done : 0;
   size_t of_queue = sent < queued ? sent : queued;
-  consume(io, of_queue);
-  io->sent += sent - of_queue;
+  if (sent > 0) {
+    consume(io, of_queue);
+    io->sent += sent - of_queue;
+  }
   return sent - of_queue;
 }
 
@@ -300,6 +302,9 @@ size_t gw_io_offer(gw_io *io, const uv_buf_t *iov, unsigned n) {
   }
   if (io->closing || io->error || total == 0) {
     return 0;
+  }
+  if (io->out_bytes == 0) {
+    io->progress_ms = gw_loop_now(io->loop);
   }
   if (io->out_bytes + total <= GW_OUT_SMALL) {
     queue_part(io, iov, n, 0, total);

@@ -97,7 +97,7 @@ def add_throughput_row(bench, case, proxy, closed, fixed, direct, fastest, rate)
     ours, ours_at_rate = closed.get("ecolink"), fixed.get("ecolink")
     busy, rig_busy = medians(mine, "proxy_pct"), medians(mine, "rig_pct")
     counts = busy >= BUSY and rig_busy <= RIG_BUSY and direct >= DIRECT * fastest
-    note, values = f"at {rate:,.0f}/s", {}
+    note, values = f"latency and CPU at {rate:,.0f}/s", {}
     if proxy.peer != "ecolink" and ours:
         rps, cpu = report.ratios(ours, mine, "rps"), report.ratios(ours_at_rate, at_rate, "cpu_us_per_req")
         values["p99_ratio"] = report.median(report.ratios(ours_at_rate, at_rate, "latency_p99_us"))
@@ -132,7 +132,7 @@ def latency_rows(bench, case, proxies, results, p50, p99, note=lambda name: ""):
 # ---- the cases ----
 
 def chat(connections):
-    return lambda bench, case: throughput(bench, case, ("ecolink", "haproxy-tuned", "haproxy-stock", "nginx"), connections=connections)
+    return lambda bench, case: throughput(bench, case, ("ecolink", "haproxy-tuned", "haproxy-stock", "haproxy-replicas", "nginx"), connections=connections)
 
 
 def bodies(size, connections):

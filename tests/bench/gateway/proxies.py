@@ -15,7 +15,7 @@ PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 BUILD = pathlib.Path(os.environ.get("ECOLINK_BUILD_DIR", ROOT / "build" / "release")).resolve()
 CACHE = pathlib.Path(os.environ.get("ECOLINK_BENCH_CACHE", pathlib.Path.home() / ".cache" / "ecolink-bench"))
 PROXY_CORE, RIG_CORE = 0, 1
-START_S = 60
+START_S = 180  # LiteLLM takes its time
 
 
 class Missing(Exception):
@@ -146,10 +146,12 @@ class Ecolink(Proxy):
 
 
 class HAProxy(Proxy):
-    peer = "haproxy"
+    """The one in front of 400 servers, as many as the gateway has replicas to choose from, is a row of its own: what it costs to keep
+    connections to all of them apart. The others have one server for everything."""
 
     def __init__(self, variant):
         super().__init__()
+        self.peer = "haproxy-replicas" if variant == "replicas" else "haproxy"
         self.name, self.config = f"haproxy-{variant}", f"haproxy-{variant}.cfg"
         self.binary = found("haproxy")
 

@@ -75,9 +75,13 @@ static void accepted(rig_source *s, uint32_t events) {
   while ((fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
     int on = 1;
     int up = connect_now(&r->to);
+    if (up < 0) {  // nobody is behind: the rig is between two runs
+      close(fd);
+      continue;
+    }
     leg *a = calloc(1, sizeof *a);
     leg *b = calloc(1, sizeof *b);
-    if (!a || !b || up < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) {
+    if (!a || !b || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) {
       rig_die("relay: a connection cannot be set up: %m");
     }
     *a = (leg){{fd, leg_ready}, b, &r->loop};
