@@ -130,7 +130,7 @@ static void drain_step(gw_loop *loop) {
 static void set_gauges(gw_loop *loop) {
   gw_metrics_set(&loop->metrics->held_bytes, loop->held);
   gw_metrics_set(&loop->metrics->blocks_used, loop->pool.n_used);
-  gw_metrics_set(&loop->metrics->blocks_free, loop->pool.n_free);
+  gw_metrics_set(&loop->metrics->blocks_free, loop->pool.blocks.n + loop->pool.large.n);
 }
 
 static void check_cb(uv_check_t *h) {
