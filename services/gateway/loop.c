@@ -130,7 +130,8 @@ static void drain_step(gw_loop *loop) {
 static void set_gauges(gw_loop *loop) {
   gw_metrics_set(&loop->metrics->held_bytes, loop->held);
   gw_metrics_set(&loop->metrics->blocks_used, loop->pool.n_used);
-  gw_metrics_set(&loop->metrics->blocks_free, loop->pool.blocks.n + loop->pool.large.n);
+  gw_metrics_set(&loop->metrics->blocks_free,
+                 loop->pool.blocks.n + loop->pool.large.n * (GW_LARGE_BLOCK / GW_BLOCK_SIZE));
 }
 
 static void check_cb(uv_check_t *h) {

@@ -100,8 +100,9 @@ static const row ROWS[] = {
     {"ecolink_gateway_open_streams", "Event streams open", AT(streams), true},
     {"ecolink_gateway_upstream_connections_idle", "Connections kept for the next request", AT(upstreams_idle), true},
     {"ecolink_gateway_held_bytes", "Request bodies in memory, against HELD_MAX per loop", AT(held_bytes), true},
-    {"ecolink_gateway_pool_blocks_used", "Blocks of 16 or 64 KB in use", AT(blocks_used), true},
-    {"ecolink_gateway_pool_blocks_free", "Blocks of 16 or 64 KB kept for reuse", AT(blocks_free), true},
+    {"ecolink_gateway_pool_blocks_used", "16 KB blocks in use; one of 64 KB counts four", AT(blocks_used), true},
+    {"ecolink_gateway_pool_blocks_free", "16 KB blocks kept for reuse; one of 64 KB counts four", AT(blocks_free),
+     true},
 };
 typedef struct histogram_row {
   const char *name;

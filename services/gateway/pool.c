@@ -17,6 +17,11 @@ static void *must(void *p) {
   return p;
 }
 
+// In small blocks.
+static size_t size_of(const gw_block *b) {
+  return (sizeof *b + b->cap) / GW_BLOCK_SIZE;
+}
+
 static gw_block *take(gw_pool *pool, gw_free_blocks *list, uint32_t cap) {
   gw_block *b = list->first;
   if (b) {
@@ -25,8 +30,8 @@ static gw_block *take(gw_pool *pool, gw_free_blocks *list, uint32_t cap) {
   } else {
     b = must(malloc(sizeof *b + cap));
   }
-  pool->n_used++;
   *b = (gw_block){.cap = cap};
+  pool->n_used += size_of(b);
   return b;
 }
 
@@ -44,7 +49,7 @@ void gw_block_put(gw_pool *pool, gw_block *b) {
   }
   bool large = b->cap == GW_LARGE_DATA;
   gw_free_blocks *list = large ? &pool->large : &pool->blocks;
-  pool->n_used--;
+  pool->n_used -= size_of(b);
   if (!POOLED || list->n >= (size_t)(large ? GW_POOL_KEEP_LARGE : GW_POOL_KEEP)) {
     free(b);
     return;

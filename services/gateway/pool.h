@@ -29,7 +29,7 @@ typedef struct gw_free_blocks {
 typedef struct gw_pool {
   gw_free_blocks blocks;
   gw_free_blocks large;
-  size_t n_used;
+  size_t n_used;  // in small blocks: a large one counts four
 } gw_pool;
 
 gw_block *gw_block_get(gw_pool *pool);  // never NULL: without memory the process ends
