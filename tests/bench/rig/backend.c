@@ -202,14 +202,16 @@ uint64_t rig_backend_turn(rig_backend *b) {
 
 rig_backend *rig_backend_new(rig_loop *loop, const struct sockaddr_in *at, const rig_backend_options *options) {
   rig_backend *b = calloc(1, sizeof *b);
-  char *text = malloc(sizeof BODY + 256);
+  enum { HEAD_MAX = 256 };
+  const size_t room = sizeof BODY + HEAD_MAX;
+  char *text = malloc(room);
   if (!b || !text) {
     abort();
   }
-  b->answer_len = (size_t)sprintf(text,
-                                  "HTTP/1.1 200 OK\r\nServer: rig\r\nContent-Type: application/json\r\n"
-                                  "Content-Length: %zu\r\n\r\n%s",
-                                  sizeof BODY - 1, BODY);
+  b->answer_len = (size_t)snprintf(text, room,
+                                   "HTTP/1.1 200 OK\r\nServer: rig\r\nContent-Type: application/json\r\n"
+                                   "Content-Length: %zu\r\n\r\n%s",
+                                   sizeof BODY - 1, BODY);
   b->answer = text;
   b->loop = loop;
   b->options = *options;

@@ -128,7 +128,7 @@ struct sockaddr_in rig_address(const char *text) {
   }
   memcpy(host, text, (size_t)(colon - text));
   host[colon - text] = 0;
-  out.sin_port = htons((uint16_t)atoi(colon + 1));
+  out.sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
   if (inet_pton(AF_INET, host, &out.sin_addr) != 1 || out.sin_port == 0) {
     rig_die("rig: \"%s\" is not <address>:<port>", text);
   }

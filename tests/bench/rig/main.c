@@ -76,6 +76,15 @@ static rig_size size_named(const char *name) {
   rig_die("rig: no such size: %s", name);
 }
 
+static int number(const char *text) {
+  char *end;
+  long n = strtol(text, &end, 10);
+  if (end == text || *end || n < 0 || n > INT32_MAX) {
+    rig_die("rig: \"%s\" is no number", text);
+  }
+  return (int)n;
+}
+
 static void take(arguments *a, int option, const char *value) {
   enum { PACE_BYTES = 64 * 1024, INTERVAL_MS = 20 };
   switch (option) {
@@ -89,25 +98,25 @@ static void take(arguments *a, int option, const char *value) {
       a->listen_at = rig_address(value);
       break;
     case 'k':
-      a->population.keys = (unsigned)atoi(value);
+      a->population.keys = (unsigned)number(value);
       break;
     case 'o':
-      a->population.routes = (unsigned)atoi(value);
+      a->population.routes = (unsigned)number(value);
       break;
     case 'K':
-      a->population.used_keys = (unsigned)atoi(value);
+      a->population.used_keys = (unsigned)number(value);
       break;
     case 'O':
-      a->population.used_routes = (unsigned)atoi(value);
+      a->population.used_routes = (unsigned)number(value);
       break;
     case 'c':
-      a->load.connections = (unsigned)atoi(value);
+      a->load.connections = (unsigned)number(value);
       break;
     case 'r':
       a->load.rate = atof(value);
       break;
     case 'm':
-      a->load.ramp_ns = (uint64_t)atoi(value) * MS;
+      a->load.ramp_ns = (uint64_t)number(value) * MS;
       break;
     case 's':
       a->seconds = atof(value);
@@ -125,7 +134,7 @@ static void take(arguments *a, int option, const char *value) {
     case 'e':
       a->backend.answer = RIG_ANSWER_STREAM;
       a->backend.interval_ns = (uint64_t)INTERVAL_MS * MS;
-      a->backend.deltas = (unsigned)atoi(value);
+      a->backend.deltas = (unsigned)number(value);
       a->load.deltas = a->backend.deltas;
       a->load.first_ns = a->backend.interval_ns;
       break;
@@ -134,7 +143,7 @@ static void take(arguments *a, int option, const char *value) {
       break;
     case 'p':
       a->load.pace_bytes = PACE_BYTES;
-      a->load.pace_ns = (uint64_t)atoi(value) * MS;
+      a->load.pace_ns = (uint64_t)number(value) * MS;
       break;
     case 'B':
       a->load.busy_too = true;
@@ -143,13 +152,13 @@ static void take(arguments *a, int option, const char *value) {
       a->second.rate = atof(value);
       break;
     case 'C':
-      a->second.connections = (unsigned)atoi(value);
+      a->second.connections = (unsigned)number(value);
       break;
     case 'W':
       a->second_wrong = true;
       break;
     case 'x':
-      a->proxy_core = atoi(value);
+      a->proxy_core = number(value);
       break;
     case 'H': {
       size_t len = strlen(a->extra);
@@ -160,7 +169,7 @@ static void take(arguments *a, int option, const char *value) {
       if (a->n_pids == PIDS_MAX) {
         rig_die("rig: too many processes");
       }
-      a->pids[a->n_pids++] = (pid_t)atoi(value);
+      a->pids[a->n_pids++] = (pid_t)number(value);
       break;
     default:
       exit(2);
