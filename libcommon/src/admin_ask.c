@@ -46,22 +46,35 @@ static eco_status dial(const char *listen, int *out) {
   return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "%s: %s", listen, strerror(err));
 }
 
+// Until the server closes: the length, or -1. A receive with a time limit is not restarted after an interruption.
+static ssize_t receive(int fd, char *answer, size_t room) {
+  size_t n = 0;
+  while (n < room) {
+    ssize_t got = recv(fd, answer + n, room - n, 0);
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got <= 0) {
+      return got < 0 ? -1 : (ssize_t)n;
+    }
+    n += (size_t)got;
+  }
+  return (ssize_t)n;
+}
+
 eco_status eco_admin_http_ask(const char *listen, eco_buf *body) {
   static const char request[] = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
   char answer[ANSWER_MAX];
-  size_t n = 0;
-  ssize_t got = 0;
+  ssize_t n = -1;
   int fd = -1;
   ECO_TRY(dial(listen, &fd));
   if (send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) == (ssize_t)sizeof(request) - 1) {
-    while (n < sizeof(answer) - 1 && (got = recv(fd, answer + n, sizeof(answer) - 1 - n, 0)) > 0) {
-      n += (size_t)got;
-    }
+    n = receive(fd, answer, sizeof(answer) - 1);
   }
   (void)close(fd);
-  answer[n] = '\0';
+  answer[n < 0 ? 0 : n] = '\0';
   const char *text = strstr(answer, "\r\n\r\n");
-  if (got < 0 || text == NULL) {
+  if (n < 0 || text == NULL) {
     return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "%s: no answer", listen);
   }
   (void)eco_buf_puts(body, text + 4);

@@ -159,7 +159,9 @@ def test_a_role_becomes_nobody_else(stack, connect, role):
     for other in [r for r in everybody if r != role]:
         assert refused(c, q("SET ROLE {0}", other)), other
         assert refused(c, q("SET SESSION AUTHORIZATION {0}", other)), other
-        assert refused(c, q("GRANT {0} TO CURRENT_USER", other)), other
+        # this one has no members, whoever asks: PostgreSQL 17 says so before it looks at rights
+        memberless = (errors.InternalError_,) if other == "pg_database_owner" else ()
+        assert refused(c, q("GRANT {0} TO CURRENT_USER", other), by=(*REFUSED, *memberless)), other
         assert refused(c, q("ALTER ROLE {0} PASSWORD 'x'", other), by=(*REFUSED, errors.ReservedName)), other
     for statement in ("CREATE ROLE intruder", "ALTER ROLE CURRENT_USER SUPERUSER", "ALTER ROLE CURRENT_USER CREATEROLE",
                       "ALTER ROLE CURRENT_USER BYPASSRLS", f"REASSIGN OWNED BY {role.split('_')[0]}_owner TO postgres"):

@@ -200,7 +200,9 @@ def test_a_new_run_starts_without_the_old_verdict(stack, health, replica, instan
     becomes(stack, instance, HEALTHY)
     eventually(lambda: not is_unhealthy(stack, instance))
     history = stack.sql("SELECT state, run_id FROM health.changes WHERE target_id = %s ORDER BY id", f"{instance}-1")
-    assert history == [(UNHEALTHY, "run-1"), (0, "run-2"), (HEALTHY, "run-2")]
+    # the old run may have recovered in its last moment; what counts is how the new one begins
+    assert history[0] == (UNHEALTHY, "run-1")
+    assert [state for state, run in history if run == "run-2"] == [0, HEALTHY]
 
 
 def test_gateways_reports_condemn_a_replica_whose_health_path_answers(stack, health, replica, instance):
