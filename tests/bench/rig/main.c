@@ -85,6 +85,15 @@ static int number(const char *text) {
   return (int)n;
 }
 
+static double real(const char *text) {
+  char *end;
+  double n = strtod(text, &end);
+  if (end == text || *end || !(n >= 0)) {
+    rig_die("rig: \"%s\" is no number", text);
+  }
+  return n;
+}
+
 static void take(arguments *a, int option, const char *value) {
   enum { PACE_BYTES = 64 * 1024, INTERVAL_MS = 20 };
   switch (option) {
@@ -113,23 +122,23 @@ static void take(arguments *a, int option, const char *value) {
       a->load.connections = (unsigned)number(value);
       break;
     case 'r':
-      a->load.rate = atof(value);
+      a->load.rate = real(value);
       break;
     case 'm':
       a->load.ramp_ns = (uint64_t)number(value) * MS;
       break;
     case 's':
-      a->seconds = atof(value);
+      a->seconds = real(value);
       break;
     case 'w':
-      a->warmup = atof(value);
+      a->warmup = real(value);
       break;
     case 'z':
       a->size = size_named(value);
       break;
     case 'd':
       a->backend.answer = RIG_ANSWER_DELAYED;
-      a->backend.delay_ns = (uint64_t)(atof(value) * MS);
+      a->backend.delay_ns = (uint64_t)(real(value) * MS);
       break;
     case 'e':
       a->backend.answer = RIG_ANSWER_STREAM;
@@ -149,7 +158,7 @@ static void take(arguments *a, int option, const char *value) {
       a->load.busy_too = true;
       break;
     case 'R':
-      a->second.rate = atof(value);
+      a->second.rate = real(value);
       break;
     case 'C':
       a->second.connections = (unsigned)number(value);
