@@ -63,7 +63,7 @@ def test_what_was_not_used_comes_back_when_it_is_stopped(stack, tenant):
     assert [(r["type"], r["amount_micros"]) for r in rows] == [
         ("hold", -H), ("hold_release", cost), ("gpu_usage", -cost), ("refund", H - cost)]
     check_ledger(tenant)
-    assert tenant.instance(instance["id"])["hold_micros"] in (0, None)
+    wait(lambda: tenant.instance(instance["id"])["hold_micros"] in (0, None), "the scheduler to hear that the hold has ended", 10)
 
 
 def test_a_replica_that_is_not_ready_is_not_charged(stack, tenant):
