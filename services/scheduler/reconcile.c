@@ -218,11 +218,15 @@ static eco_status write_effect(pass *p, eco_tx *tx, instance_row *inst, const ef
   return eco_success();
 }
 
-// Judges again on the locked row and writes what changed.
-static eco_status decide_locked(pass *p, eco_tx *tx, size_t k, replica_facts *facts, reconcile_plan *plan) {
+static eco_status check_lease(const pass *p, eco_tx *tx) {
   char lease[SCHED_REGION_MAX + 16];
   snprintf(lease, sizeof(lease), "region:%s", p->region->name);
-  ECO_TRY(eco_lease_check(tx, lease, p->epoch));
+  return eco_lease_check(tx, lease, p->epoch);
+}
+
+// Judges again on the locked row and writes what changed.
+static eco_status decide_locked(pass *p, eco_tx *tx, size_t k, replica_facts *facts, reconcile_plan *plan) {
+  ECO_TRY(check_lease(p, tx));
   instance_row *inst = &p->instances[k];
   ECO_TRY(store_instance_load(tx, p->ctx->arena, inst->id, STORE_LOCK, inst));
   p->ctx->now_us = eco_now_us();
@@ -478,9 +482,7 @@ static eco_status advance_watermark(pass *p, int64_t started_ms) {
   }
   eco_tx *tx = NULL;
   ECO_TRY(eco_tx_begin(p->ctx->db, &tx));
-  char lease[SCHED_REGION_MAX + 16];
-  snprintf(lease, sizeof(lease), "region:%s", p->region->name);
-  eco_status st = eco_lease_check(tx, lease, p->epoch);
+  eco_status st = check_lease(p, tx);
   if (eco_ok(st)) {
     st = store_region_seen(tx, p->region->name);
   }
@@ -500,12 +502,24 @@ static eco_status advance_watermark(pass *p, int64_t started_ms) {
   return eco_success();
 }
 
-static void note_failure(region_memory *region, int64_t now_ms, eco_status st) {
-  if (!region->failing_since_ms) {
-    region->failing_since_ms = now_ms;
+// From the first failure on the row says since when; a minute later nothing new is placed there (store_region.c).
+static eco_status note_failure(pass *p, int64_t now_ms, eco_status why) {
+  if (!p->region->failing_since_ms) {
+    p->region->failing_since_ms = now_ms;
     eco_log(ECO_LOG_WARN, "region cannot be observed: nothing is concluded from that",
-            ECO_F_STR("region", region->name), ECO_F_STATUS(st));
+            ECO_F_STR("region", p->region->name), ECO_F_STATUS(why));
   }
+  eco_tx *tx = NULL;
+  ECO_TRY(eco_tx_begin(p->ctx->db, &tx));
+  eco_status st = check_lease(p, tx);
+  if (eco_ok(st)) {
+    st = store_region_failing(tx, p->region->name);
+  }
+  if (!eco_ok(st)) {
+    eco_tx_rollback(tx);
+    return st;
+  }
+  return eco_tx_commit(tx);
 }
 
 eco_status reconcile_pass(eco_ctx *ctx, region_memory *region, int64_t epoch) {
@@ -528,8 +542,7 @@ eco_status reconcile_pass(eco_ctx *ctx, region_memory *region, int64_t epoch) {
     st = observe(&p);
   }
   if (!eco_ok(st)) {
-    note_failure(region, started_ms, st);
-    return eco_success();
+    return note_failure(&p, started_ms, st);
   }
   region->failing_since_ms = 0;
   // Rows after objects: an object without a row is then really one too many.

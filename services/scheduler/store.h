@@ -106,7 +106,7 @@ typedef struct region_row {
   const char *driver;
   bool cordoned;
   bool lost;              // by an operator's word
-  bool unreachable;       // not seen for a minute
+  bool unreachable;       // looking at it has failed for a minute
   const uint8_t *config;  // the driver's own, packed
   size_t config_len;
   const char *trouble;   // what needs an operator; "" when nothing does
@@ -150,7 +150,9 @@ ECO_CHECKED eco_status store_region_confirm_prune(eco_tx *tx, const char *name);
 // Sets the total of a type that the region offers, when it differs.
 ECO_CHECKED eco_status store_room_total(eco_tx *tx, const char *region, const char *gpu_type, int total);
 ECO_CHECKED eco_status store_installation(eco_tx *tx, eco_arena *arena, const char **id);
+// What looking at a region came to: `seen` ends what the first `failing` began.
 ECO_CHECKED eco_status store_region_seen(eco_tx *tx, const char *name);
+ECO_CHECKED eco_status store_region_failing(eco_tx *tx, const char *name);
 ECO_CHECKED eco_status store_region_watermark(eco_tx *tx, const char *name, int64_t observed_until_us);
 ECO_CHECKED eco_status store_gpu_type_put(eco_tx *tx, const gpu_type_row *type, int64_t now_us);
 ECO_CHECKED eco_status store_gpu_type_get(eco_tx *tx, eco_arena *arena, const char *name, gpu_type_row *out);

@@ -3,8 +3,9 @@
 
 #include "store.h"
 
-// Seen by the database's clock: a region whose list has failed for a minute takes no new instance.
-#define UNREACHABLE "(r.last_seen_at < clock_timestamp() - interval '60 seconds')"
+// By the database's clock: a region whose list has failed for a minute takes no new instance. Time in which nobody
+// looked (a scheduler that was down, or paused) says nothing about a region.
+#define UNREACHABLE "(coalesce(r.failing_since < clock_timestamp() - interval '60 seconds', false))"
 
 static const char SQL_ROOMS[] =
     "SELECT g.region, g.gpu_type, NOT r.cordoned AND NOT r.lost AND NOT " UNREACHABLE
@@ -40,7 +41,9 @@ static const char SQL_REGION_ROOMS[] =
     "SELECT region, gpu_type, total, reserved FROM gpu_rooms WHERE region = $1 ORDER BY gpu_type";
 static const char SQL_REGION_ROOMS_DELETE[] = "DELETE FROM gpu_rooms WHERE region = $1 AND reserved = 0";
 static const char SQL_REGION_DELETE[] = "DELETE FROM regions WHERE name = $1";
-static const char SQL_SEEN[] = "UPDATE regions SET last_seen_at = clock_timestamp() WHERE name = $1";
+static const char SQL_SEEN[] = "UPDATE regions SET failing_since = NULL WHERE name = $1 AND failing_since IS NOT NULL";
+static const char SQL_FAILING[] =
+    "UPDATE regions SET failing_since = clock_timestamp() WHERE name = $1 AND failing_since IS NULL";
 static const char SQL_WATERMARK[] =
     "UPDATE regions SET observed_until_us = greatest(observed_until_us, $2) WHERE name = $1";
 static const char SQL_TYPE_PUT[] =
@@ -211,6 +214,10 @@ eco_status store_region_delete(eco_tx *tx, const char *name) {
 
 eco_status store_region_seen(eco_tx *tx, const char *name) {
   return eco_tx_exec(tx, SQL_SEEN, NULL, ECO_PARAMS(eco_p_str(name)));
+}
+
+eco_status store_region_failing(eco_tx *tx, const char *name) {
+  return eco_tx_exec(tx, SQL_FAILING, NULL, ECO_PARAMS(eco_p_str(name)));
 }
 
 eco_status store_region_watermark(eco_tx *tx, const char *name, int64_t observed_until_us) {

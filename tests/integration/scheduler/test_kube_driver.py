@@ -302,6 +302,10 @@ def test_a_region_that_is_cut_off_is_not_dead(kube):
     gone(kube, i.id)
 
 
+def standing(kube, name):
+    return kube.stack.rpc("scheduler.GetRegion", S.GetRegionRequest(name=name), S.Region, caller=kube.stack.operator()).status
+
+
 def declare(kube, name, lost):
     request = S.PutRegionRequest(name=name, driver="kubernetes", lost=lost,
                                  kubernetes=S.KubernetesRegion(kubeconfig=f"{name}.yaml", weights_gb=10))
@@ -393,8 +397,17 @@ def test_a_kind_that_cannot_be_followed_any_more_proves_nothing(kube):
     time.sleep(2)  # absence: conclusions
     assert watermark() == proved
     assert kube.get(i.id).ready_replicas == 2
+    assert standing(kube, "kube-a") == "available"  # it fails, but not for a minute yet
+    aged = kube.stack.sql("UPDATE scheduler.regions SET failing_since = failing_since - interval '1 minute'"
+                          " WHERE failing_since IS NOT NULL RETURNING name")
+    assert aged == [("kube-a",)]
+    assert standing(kube, "kube-a") == "unreachable"
+    with pytest.raises(Exception) as refusal:
+        kube.launch(regions=["kube-a"], allow_single_region=True)
+    assert refusal.value.code == "insufficient_capacity"
     region.cluster.before = None
     eventually(lambda: watermark() > proved, 60, 0.2, "it goes on")
+    eventually(lambda: standing(kube, "kube-a") == "available", 10, 0.1, "one good look ends it")
     gone(kube, i.id)
 
 
