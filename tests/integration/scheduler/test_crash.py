@@ -1,7 +1,9 @@
 """kill -9 of the scheduler at every step of a launch and of a stop: the next start converges, with no orphan process, no
-reservation and no hold left over."""
+reservation and no hold left over. `make test` takes one passage of each of the scheduler's own points; the kit's and later passages
+come with tier ci (and every point with the whole stack: tests/faults)."""
 
 import pytest
+import tier
 from ecotest.stack import NoAnswer, RpcError, eventually
 from world import S
 
@@ -14,6 +16,11 @@ DURING_STOP = ["scheduler.reconcile.committed", "scheduler.reconcile.committed:2
                "scheduler.reconcile.removed:2", "process.stop_recorded", "process.term_sent", "process.exit_recorded",
                "process.record_removed", "kit.relay.published", "kit.rpc.handled", "kit.tx.committed:2"]
 ANSWERLESS = (RpcError, NoAnswer)
+
+
+def points(listed):
+    own = [p for p in listed if not p.startswith("kit.") and ":" not in p]
+    return tier.scaled(test=own, ci=listed)
 
 
 def visible(world):
@@ -32,7 +39,7 @@ def nothing_is_left(world):
     assert not {(i, 1) for (i,) in discarded} & world.books.open_holds()
 
 
-@pytest.mark.parametrize("point", DURING_LAUNCH)
+@pytest.mark.parametrize("point", points(DURING_LAUNCH))
 def test_a_launch_survives_kill_9_at(world, point):
     crashed = world.start(crash_point=point)
     eventually(lambda: crashed.get("/readyz")[0] == 200 or crashed.process.poll() is not None)
@@ -59,7 +66,7 @@ def test_a_launch_survives_kill_9_at(world, point):
     world.service.stop()
 
 
-@pytest.mark.parametrize("point", DURING_STOP)
+@pytest.mark.parametrize("point", points(DURING_STOP))
 def test_a_stop_survives_kill_9_at(world, point):
     world.start()
     i = world.running()
