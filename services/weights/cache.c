@@ -191,14 +191,21 @@ void weights_cache_tell(const weights_cache *c, int64_t done, int64_t total) {
   (void)st;  // for those who watch; the download goes on without
 }
 
+// "<done> <total>", as written above.
+static bool parse_progress(const char *text, int64_t *done, int64_t *total) {
+  char *end = NULL;
+  errno = 0;
+  *done = strtoll(text, &end, 10);
+  if (end == text || *end != ' ') {
+    return false;
+  }
+  const char *second = end;
+  *total = strtoll(second, &end, 10);
+  return end != second && errno == 0 && *done >= 0 && *total >= *done;
+}
+
 bool weights_cache_told(const weights_cache *c, int64_t *done, int64_t *total) {
   char path[WEIGHTS_PATH_MAX];
   char text[64];
-  long long a = 0;
-  long long b = 0;
-  bool ok = join(c, path, ".ecolink-progress") && read_text(path, text, sizeof(text)) &&
-            sscanf(text, "%lld %lld", &a, &b) == 2 && a >= 0 && b >= a;
-  *done = a;
-  *total = b;
-  return ok;
+  return join(c, path, ".ecolink-progress") && read_text(path, text, sizeof(text)) && parse_progress(text, done, total);
 }
