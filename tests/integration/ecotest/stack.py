@@ -211,9 +211,9 @@ class Stack:
         log_path = os.path.join(self.dir, f"{name}-{len(self.services)}.log")
         with open(log_path, "wb") as log:
             process = subprocess.Popen([self.binary(name)], env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        sanitized.check_process(process.pid, BUILD)
         service = Service(name, process, port, log_path)
-        self.services.append(service)
+        self.services.append(service)  # before anything can fail: what runs is ended with the module
+        sanitized.check_process(process.pid, BUILD)
         if wait and crash_point:
             eventually(lambda: process.poll() is not None or service.get("/readyz")[0] == 200, 30, what="ready or dead")
         elif wait:
