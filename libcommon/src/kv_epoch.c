@@ -3,16 +3,18 @@
 
 #include "ecolink/crash.h"
 
-static const char SQL_READ[] = "SELECT epoch FROM kv_epoch";
+static const char SQL_READ[] =
+    "SELECT epoch, coalesce(pg_sequence_last_value(pg_get_serial_sequence('outbox', 'seq')::regclass), 0) FROM "
+    "kv_epoch";
 static const char SQL_RAISE[] = "UPDATE kv_epoch SET epoch = $1 WHERE epoch < $1";
 
-eco_status kv_epoch_read(eco_tx *tx, int64_t *out) {
+eco_status kv_epoch_read(eco_tx *tx, kv_mark *out) {
   eco_rows *rows;
   ECO_TRY(eco_tx_exec(tx, SQL_READ, &rows, ECO_NO_PARAMS));
   if (eco_rows_count(rows) != 1) {
     return eco_error(ECO_INTERNAL, "table kv_epoch has %zu rows", eco_rows_count(rows));
   }
-  *out = eco_row_i64(rows, 0, 0);
+  *out = (kv_mark){.epoch = eco_row_i64(rows, 0, 0), .outbox_seq = eco_row_i64(rows, 0, 1)};
   return eco_success();
 }
 

@@ -16,7 +16,13 @@ static inline int64_t kv_epoch_of(int64_t version) {
   return version >> KV_EPOCH_SHIFT;
 }
 
-ECO_CHECKED eco_status kv_epoch_read(eco_tx *tx, int64_t *out);
+// Where this life of the database stands.
+typedef struct kv_mark {
+  int64_t epoch;
+  int64_t outbox_seq;  // the last that the outbox has given out; never behind what has been published in this life
+} kv_mark;
+
+ECO_CHECKED eco_status kv_epoch_read(eco_tx *tx, kv_mark *out);
 // To `epoch`, unless it is there already. Fails when the relay's lease of `lease_epoch` is lost.
 ECO_CHECKED eco_status kv_epoch_raise(eco_service *svc, int64_t lease_epoch, int64_t epoch);
 

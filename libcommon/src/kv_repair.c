@@ -61,15 +61,15 @@ static wanted_entry *find(const eco_kv_sink *sink, const char *key) {
 typedef struct stray {
   const char *key;
   int64_t version;
-  bool tombstone;  // an old one: remove it
+  bool purge;  // a tombstone that everybody has seen
 } stray;
 
 typedef struct bucket_view {
   stray *strays;
   size_t count, cap;
   bool generation;     // the bucket has been whole once
-  bool ahead;          // it has seen versions that the table has not: the table was restored
-  int64_t epoch;       // of the table
+  bool ahead;          // it has seen what the table has not: the table was restored
+  kv_mark mark;        // of the table
   int64_t seen_epoch;  // the highest in the bucket
 } bucket_view;
 
@@ -101,8 +101,10 @@ static void judge_entry(eco_arena *arena, const kv_feed *feed, natsMsg *m, eco_k
   if (entry != NULL && kv_epoch_of(entry->version) > view->seen_epoch) {
     view->seen_epoch = kv_epoch_of(entry->version);
   }
+  bool later = entry != NULL && entry->outbox_seq > view->mark.outbox_seq;
+  view->ahead = view->ahead || later;
   if (w != NULL) {
-    int64_t version = kv_version(view->epoch, w->version);
+    int64_t version = kv_version(view->mark.epoch, w->version);
     w->present = entry != NULL && entry->version >= version && !entry->deleted;
     // The table was read first, and nobody else publishes: it cannot have been overtaken in between.
     view->ahead = view->ahead || (entry != NULL && entry->version > version);
@@ -110,10 +112,11 @@ static void judge_entry(eco_arena *arena, const kv_feed *feed, natsMsg *m, eco_k
   }
   bool tombstone = entry != NULL && entry->deleted;
   bool old = eco_wall_us() - kv_feed_stored_us(m) > TOMBSTONE_KEEP_US;
-  if (!tombstone || old) {
+  if (!tombstone || old || later) {
     view_add(
         arena, view,
-        (stray){.key = eco_strdup(arena, key), .version = entry != NULL ? entry->version : 0, .tombstone = tombstone});
+        (stray){
+            .key = eco_strdup(arena, key), .version = entry != NULL ? entry->version : 0, .purge = tombstone && old});
   }
 }
 
@@ -137,9 +140,10 @@ static eco_status read_bucket(eco_service *svc, eco_arena *arena, const char *bu
 
 // value: packed; NULL puts a deletion.
 static eco_status put_entry(eco_service *svc, eco_arena *arena, const char *bucket, const char *key, int64_t version,
-                            const ProtobufCBinaryData *value) {
+                            int64_t outbox_seq, const ProtobufCBinaryData *value) {
   Ecolink__V1__KvEntry entry = ECOLINK__V1__KV_ENTRY__INIT;
   entry.version = version;
+  entry.outbox_seq = outbox_seq;
   entry.deleted = value == NULL;
   if (value != NULL) {
     entry.value = *value;
@@ -153,11 +157,11 @@ static eco_status put_entry(eco_service *svc, eco_arena *arena, const char *buck
 // What the bucket shows is from a later life of the database, which is lost.
 static eco_status begin_new_epoch(eco_service *svc, const char *bucket, int64_t lease_epoch, eco_kv_sink *sink,
                                   bucket_view *view) {
-  int64_t epoch = (view->seen_epoch > view->epoch ? view->seen_epoch : view->epoch) + 1;
+  int64_t epoch = (view->seen_epoch > view->mark.epoch ? view->seen_epoch : view->mark.epoch) + 1;
   ECO_TRY(kv_epoch_raise(svc, lease_epoch, epoch));
   eco_log(ECO_LOG_WARN, "bucket is ahead of the database, which was restored: everything is put anew",
           ECO_F_STR("bucket", bucket), ECO_F_I64("epoch", epoch));
-  view->epoch = epoch;
+  view->mark.epoch = epoch;
   for (size_t i = 0; i < sink->count; i++) {
     sink->entries[i].present = false;
   }
@@ -170,21 +174,21 @@ static eco_status apply_repairs(eco_service *svc, eco_arena *arena, kvStore *kv,
   for (size_t i = 0; i < sink->count; i++) {
     if (!sink->entries[i].present) {
       const wanted_entry *w = &sink->entries[i];
-      ECO_TRY(
-          put_entry(svc, arena, bucket, w->key, kv_version(view->epoch, w->version), w->deleted ? NULL : &w->value));
+      ECO_TRY(put_entry(svc, arena, bucket, w->key, kv_version(view->mark.epoch, w->version), view->mark.outbox_seq,
+                        w->deleted ? NULL : &w->value));
       ECO_CRASH_POINT("kit.kv_repair.put");
       put++;
     }
   }
   for (size_t i = 0; i < view->count; i++) {
     const stray *s = &view->strays[i];
-    if (s->tombstone) {
+    if (s->purge) {
       natsStatus ns = kvStore_Purge(kv, s->key, NULL);
       if (ns != NATS_OK) {
         return kit_nats_error(ns, "remove an old tombstone");
       }
     } else {
-      ECO_TRY(put_entry(svc, arena, bucket, s->key, s->version + 1, NULL));
+      ECO_TRY(put_entry(svc, arena, bucket, s->key, s->version + 1, view->mark.outbox_seq, NULL));
       ECO_CRASH_POINT("kit.kv_repair.marked");
     }
   }
@@ -194,18 +198,18 @@ static eco_status apply_repairs(eco_service *svc, eco_arena *arena, kvStore *kv,
   }
   if (bump || put > 0 || !view->generation) {
     ECO_CRASH_POINT("kit.kv_repair.before_generation");
-    ECO_TRY(put_entry(svc, arena, bucket, KIT_GENERATION_KEY, eco_wall_us(), NULL));
+    ECO_TRY(put_entry(svc, arena, bucket, KIT_GENERATION_KEY, eco_wall_us(), 0, NULL));
     ECO_CRASH_POINT("kit.kv_repair.generation_bumped");
   }
   return eco_success();
 }
 
 static eco_status wanted_entries(eco_service *svc, eco_arena *arena, const eco_kv_def *def, eco_kv_sink *sink,
-                                 int64_t *epoch) {
+                                 kv_mark *mark) {
   eco_ctx ctx;
   kit_ctx_init(&ctx, svc, arena);
   ECO_TRY(eco_tx_begin(svc->db, &ctx.tx));
-  eco_status st = kv_epoch_read(ctx.tx, epoch);
+  eco_status st = kv_epoch_read(ctx.tx, mark);
   if (eco_ok(st)) {
     st = def->source(&ctx, sink);
   }
@@ -222,18 +226,18 @@ static eco_status repair_bucket(eco_service *svc, eco_arena *arena, const eco_kv
   bucket_view view = {.generation = false};
   kvStore *kv = NULL;
   ECO_TRY(kit_kv_open(svc, def->bucket, true, &kv));
-  eco_status st = wanted_entries(svc, arena, def, &sink, &view.epoch);
+  eco_status st = wanted_entries(svc, arena, def, &sink, &view.mark);
   if (eco_ok(st)) {
     st = read_bucket(svc, arena, def->bucket, &sink, &view);
   }
-  if (eco_ok(st) && (view.ahead || view.seen_epoch > view.epoch)) {
+  if (eco_ok(st) && (view.ahead || view.seen_epoch > view.mark.epoch)) {
     st = begin_new_epoch(svc, def->bucket, lease_epoch, &sink, &view);
   }
   if (eco_ok(st)) {
     st = apply_repairs(svc, arena, kv, def->bucket, &sink, &view, bump);
   }
   kvStore_Destroy(kv);
-  *epoch = view.epoch;
+  *epoch = view.mark.epoch;
   return eco_context(st, "repair bucket %s", def->bucket);
 }
 

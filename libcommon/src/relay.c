@@ -92,6 +92,7 @@ static eco_status put_row(eco_service *svc, eco_arena *arena, const relay_row *r
     return eco_error(ECO_INTERNAL, "outbox row %lld holds no entry of a bucket", (long long)r->seq);
   }
   entry->version = kv_version(epoch, entry->version);
+  entry->outbox_seq = r->seq;
   size_t n = ecolink__v1__kv_entry__get_packed_size(entry);
   uint8_t *packed = eco_alloc(arena, n + 1);
   ecolink__v1__kv_entry__pack(entry, packed);

@@ -244,6 +244,7 @@ def test_low_balance_notices_come_once_per_threshold_and_episode(stack, billing)
     warning, critical = pb.billing.NOTICE_SEVERITY_WARNING, pb.billing.NOTICE_SEVERITY_CRITICAL
     account = billing.account(FULL * 1.02)
     billing.run(account)
+    eventually(lambda: billing.balance(account).HasField("runway_seconds"))  # since billing has heard of the run
     expected = []
     for minutes, severity in ((60, warning), (30, warning), (20, warning), (10, critical), (5, critical), (3, critical)):
         runway = billing.balance(account).runway_seconds

@@ -329,6 +329,27 @@ def test_a_restored_database_is_followed_by_the_bucket(stack):
     probe.stop()
 
 
+def test_what_is_made_again_after_a_restore_is_news(stack):
+    """Made after the backup, lost with it, made again: its versions begin at 1, and readers of the bucket have seen more of them.
+    Nothing else of the table has changed, so that nothing but the outbox's own numbers tells of the lost time."""
+    probe = stack.start("probe", LEASE_TTL_MS=1000)
+    put(stack, "of-before", "1")
+    eventually(lambda: outbox_is_empty(stack))
+    last = stack.sql("SELECT last_value FROM probe.outbox_seq_seq")[0][0]
+    for value in ("1", "2", "3"):
+        put(stack, "reborn", value)
+    eventually(lambda: bucket_value(stack, "reborn") == "3")
+    before = stack.nats.kv_get("probe", "reborn").version
+    probe.stop()
+    stack.sql("DELETE FROM probe.items WHERE name = 'reborn'; DELETE FROM probe.outbox; SELECT setval('probe.outbox_seq_seq', %s)", last)
+    probe = stack.start("probe", LEASE_TTL_MS=1000)
+    eventually(lambda: stack.nats.kv_get("probe", "reborn").deleted)
+    put(stack, "reborn", "first")
+    eventually(lambda: bucket_value(stack, "reborn") == "first")
+    assert stack.nats.kv_get("probe", "reborn").version > before
+    probe.stop()
+
+
 def test_a_stop_without_a_bus_takes_no_time(stack):
     probe = stack.start("probe", LEASE_TTL_MS=1000)
     stack.stop_nats()
