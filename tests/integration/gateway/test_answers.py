@@ -202,6 +202,66 @@ def test_a_stream_that_dies_after_content_ends_with_an_error_event(make):
     assert other.requests == []
 
 
+def events(data):
+    """The data of each event, as a client that follows the specification reads them."""
+    assert data.endswith(b"\n\n")
+    blocks = [[line.partition(b":")[2].removeprefix(b" ") for line in b.split(b"\n") if line.startswith(b"data")] for b in data.split(b"\n\n")]
+    return [b"\n".join(lines) for lines in blocks if lines]
+
+
+def test_an_event_too_long_to_hold_that_breaks_off_does_not_swallow_the_error(make):
+    def script(c, r):
+        c.send(SSE_HEAD + chunk(delta("a")) + chunk(b'data: {"choices":[{"delta":{"content":"' + b"b" * 40000))
+        time.sleep(0.1)  # act: what is too long to hold goes out alone
+        drop(c, r)
+
+    c = open_stream(make([route(142, [Engine(script)])]))
+    c.head()
+    got = events(c.chunks())
+    assert json.loads(got[0])["choices"] and got[1].endswith(b"bbbb") and json.loads(got[2])["error"]["code"] == "upstream_error"
+    assert len(got) == 3
+
+
+def test_a_stream_that_moves_to_the_other_region_brings_nothing_of_the_first(make):
+    usage = event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+
+    def first(c, r):
+        c.send(SSE_HEAD + chunk(b": first\n\n") + chunk(ROLE) + chunk(usage) + chunk(b": still first\n\nid: 7\n"))
+        time.sleep(0.05)  # act: all of it is read before the end
+        drop(c, r)
+
+    def second(c, r):
+        c.send(SSE_HEAD + chunk(b": second\n\n" + ROLE + delta("x") + event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})) + b"0\r\n\r\n")
+
+    g, engines, seen = failover_gateway(make, first, second)
+    c = open_stream(g)
+    assert " 200 " in c.head()[0]
+    data = c.chunks()
+    assert b"first" not in data and data.startswith(b": second\n\n" + ROLE + delta("x")) and len(seen) == 2
+    assert eventually(lambda: g.metric("ecolink_gateway_requests_in_flight") == 0)
+    assert (g.metric("ecolink_gateway_prompt_tokens_total"), g.metric("ecolink_gateway_completion_tokens_total")) == (3, 2)
+    assert g.metric("ecolink_gateway_open_streams") == 0 and g.metric("ecolink_gateway_retries_total") == 1
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_comments_pass_at_once_between_events(world, line_end):
+    gate = threading.Event()
+
+    def script(c, r):
+        c.send(SSE_HEAD + chunk(delta("a")))
+        c.send(chunk(b": keep-alive" + line_end * 2))
+        gate.wait(10)
+        c.send(chunk(delta("b")) + b"0\r\n\r\n")
+
+    world.a.script = script
+    c = open_stream(world.g)
+    c.head()
+    c.sock.settimeout(3)
+    c.until(b": keep-alive" + line_end * 2 + b"\r\n")  # before the next event is even sent
+    gate.set()
+    assert c.chunks() == delta("b")
+
+
 def test_a_stream_that_goes_silent_after_content_ends_with_an_error_event(make):
     g = make([route(142, [Engine(lambda c, r: (c.send(SSE_HEAD + chunk(delta("a"))), c.rest()))])], IDLE_TIMEOUT_MS=300)
     c = open_stream(g)
