@@ -14,7 +14,8 @@
 enum { LENGTH_DIGITS_MAX = 18 };
 
 static bool is_json(gw_slice type) {
-  return type.n >= 16 && strncmp(type.p, "application/json", 16) == 0;
+  static const char JSON[] = "application/json";
+  return type.n >= sizeof JSON - 1 && gw_slice_is((gw_slice){type.p, sizeof JSON - 1}, JSON);
 }
 
 static bool is_event_stream(gw_slice type) {

@@ -1,8 +1,5 @@
 """The gateway on a real nats-server: keys, routes and health by their buckets; usage and failure reports to the stream."""
-import base64
-import hashlib
 import json
-import pathlib
 import queue
 import signal
 import time
@@ -10,56 +7,9 @@ import time
 import gwtest
 import pytest
 from ecotest import pb
-from ecotest.stack import eventually, free_port
-from gwtest import KEY, Dead, Engine, answer, code, status
-
-
-def make_bucket(stack, name):
-    stack.nats.js(f"STREAM.CREATE.KV_{name}", {"name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], "max_msgs_per_subject": 1,
-                                               "allow_rollup_hdrs": True, "deny_delete": True, "allow_direct": True, "discard": "new",
-                                               "storage": "file", "num_replicas": 1})
-
-
-class Bus:
-    """Stands for registry, scheduler and health: puts entries with rising versions."""
-
-    def __init__(self, stack):
-        self.stack, self.version = stack, 0
-        for name in ("keys", "routes", "health"):
-            make_bucket(stack, name)
-            stack.nats.js_publish(f"$KV.{name}._generation", pb.common.KvEntry(version=1).SerializeToString())
-
-    def put(self, bucket, key, message, deleted=False, version=None):
-        self.version += 1
-        entry = pb.common.KvEntry(version=version or self.version, value=message.SerializeToString(), deleted=deleted)
-        self.stack.nats.js_publish(f"$KV.{bucket}.{key}", entry.SerializeToString())
-
-    def key(self, key=KEY, **more):
-        fields = {"key_id": "key_1", "account_id": "acc_one", "role": pb.common.ROLE_INFERENCE, "rate_limit_per_minute": 1000000, **more}
-        self.put("keys", hashlib.sha256(key.encode()).hexdigest(), pb.registry.KeyEntry(**fields))
-
-    def route(self, instance, engines, **more):
-        replicas = [pb.scheduler.RouteReplica(replica_id=i + 1, region=f"region-{i + 1}", host="127.0.0.1", port=e.port) for i, e in enumerate(engines)]
-        fields = {"instance_id": instance, "account_id": "acc_one", "served_name": "my-llama", "openai_compatible": True,
-                  "status": pb.scheduler.INSTANCE_STATUS_RUNNING, "replicas": replicas, **more}
-        self.put("routes", str(instance), pb.scheduler.RouteEntry(**fields))
-
-    def no_route(self, instance):
-        self.put("routes", str(instance), pb.scheduler.RouteEntry(), deleted=True)
-
-
-class Live(gwtest.Gateway):
-    """The same calls, on a gateway that the stack started."""
-
-    def __init__(self, stack, **settings):
-        self.stack, self.port = stack, free_port()
-        self.settings = {"LISTEN": f"127.0.0.1:{self.port}", "SEAL_PUBLIC_KEY": "00" * 31 + "09", "IDEMPOTENCY_SECRET": "0123456789abcdef" * 2,
-                         "SPOOL_DIR": stack.dir + f"/spool-{self.port}", "SNAPSHOT_FILE": stack.dir + f"/snapshot-{self.port}", **settings}
-        self.start()
-
-    def start(self, wait=True):
-        self.service = self.stack.start("gateway", wait=wait, **self.settings)
-        self.process, self.admin_port = self.service.process, self.service.admin_port
+from ecotest.stack import eventually
+from gwbus import USAGE, Bus, Live, spooled, usage_engine, usage_in_stream
+from gwtest import Dead, Engine, answer, code, status
 
 
 @pytest.fixture(scope="module")
@@ -67,46 +17,6 @@ def bus(stack):
     made = Bus(stack)
     made.key()  # every test may run alone
     return made
-
-
-USAGE = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5}}'
-
-
-def usage_engine():
-    return Engine(lambda c, r: c.send(answer(USAGE)))
-
-
-def usage_in_stream(stack, instance):
-    """(requests, prompt, completion, errors) over every batch that the stream holds, each event id once."""
-    total, seen, at = [0, 0, 0, 0], set(), 1
-    try:
-        last = stack.nats.js("STREAM.INFO.ECOLINK")["state"]["last_seq"]
-    except Exception:  # noqa: BLE001 - no stream yet
-        return tuple(total)
-    while at <= last:
-        message = stack.nats.js("STREAM.MSG.GET.ECOLINK", {"seq": at})["message"]
-        at += 1
-        if message["subject"] != "ecolink.evt.gateway.usage.recorded":
-            continue
-        event = pb.common.Event.FromString(base64.b64decode(message["data"]))
-        if event.id in seen:
-            continue
-        seen.add(event.id)
-        for r in pb.gateway.UsageBatch.FromString(event.state).records:
-            if r.instance_id == instance:
-                assert (r.account_id, r.key_id) == ("acc_one", "key_1") and r.minute_us % 60_000_000 == 0
-                total = [a + b for a, b in zip(total, (r.requests, r.prompt_tokens, r.completion_tokens, r.errors))]
-    return tuple(total)
-
-
-def spooled(g):
-    """Requests in the usage spool's file: records of magic, length, check, batch."""
-    data, at, total = pathlib.Path(g.settings["SPOOL_DIR"], "usage.spool").read_bytes(), 0, 0
-    while at + 12 <= len(data):
-        n = int.from_bytes(data[at + 4:at + 8], "little")
-        total += sum(r.requests for r in pb.gateway.UsageBatch.FromString(data[at + 12:at + 12 + n]).records)
-        at += 12 + n
-    return total
 
 
 def test_keys_and_routes_are_followed_within_a_second(stack, bus):
