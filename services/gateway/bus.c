@@ -12,11 +12,12 @@
 #include "ecolink/crash.h"
 #include "ecolink/id.h"
 #include "ecolink/log.h"
+#include "ecolink/v1/gateway.pb-c.h"
+#include "meter.h"
 #include "metrics.h"
-#include "usage_spool.h"
-#include "usage_sum.h"
+#include "pace.h"
 
-enum { TICK_MS = GW_USAGE_FLUSH_MS, SAVE_MS = 10000, COALESCE = 512, EMPTY_READS = 4, BUCKETS = 3 };
+enum { TICK_MS = 200, SAVE_MS = 10000, COALESCE = 512, EMPTY_READS = 4, BUCKETS = 3 };
 
 typedef struct bucket {
   struct gw_bus *bus;
@@ -39,16 +40,11 @@ struct gw_bus {
   bucket keys;
   bucket routes;
   bucket health;
-  gw_spool spool;
-  gw_usage_sums *sums;
-  char boot[ECO_ID_MAX];
-  int64_t sequence;
+  gw_meter *meter;
   uint64_t saved_changes;
   int64_t saved_ms;
+  gw_pace pace;
   pthread_t thread;
-  pthread_mutex_t lock;
-  pthread_cond_t wake;
-  bool stopping;  // under lock
 };
 
 static bool both_synced(const gw_bus *bus) {
@@ -197,54 +193,6 @@ static void health_synced(void *arg) {
   sync_done(arg);
 }
 
-// ---- usage ----
-
-static void append_batch(gw_bus *bus) {
-  if (bus->sums->n == 0) {
-    return;
-  }
-  Ecolink__V1__UsageBatch batch = ECOLINK__V1__USAGE_BATCH__INIT;
-  batch.gateway = (char *)eco_service_instance(bus->svc);
-  batch.boot = bus->boot;
-  batch.sequence = ++bus->sequence;
-  gw_usage_sums_fill(bus->sums, &batch);
-  if (!gw_spool_append(&bus->spool, &batch)) {
-    eco_log(ECO_LOG_ERROR, "usage spool is full: records dropped", ECO_F_I64("records", batch.n_records));
-  }
-  ECO_CRASH_POINT("gateway.usage.spooled");
-  gw_usage_sums_clear(bus->sums);
-}
-
-static void collect_usage(gw_bus *bus) {
-  gw_usage_record record;
-  for (size_t i = 0; i < bus->n_loops; i++) {
-    while (gw_usage_pop(bus->loops[i]->usage, &record)) {
-      if (!gw_usage_sums_add(bus->sums, &record)) {
-        append_batch(bus);
-        (void)gw_usage_sums_add(bus->sums, &record);
-      }
-    }
-  }
-  append_batch(bus);
-}
-
-static void send_usage(gw_bus *bus) {
-  int64_t end = 0;
-  Ecolink__V1__UsageBatch *batch = NULL;
-  while (eco_bus_connected(bus->svc) && (batch = gw_spool_next(&bus->spool, &end)) != NULL) {
-    char id[192];
-    snprintf(id, sizeof id, "%s-%s-%lld", batch->gateway, batch->boot, (long long)batch->sequence);
-    eco_status st = eco_event_publish_direct(bus->svc, "usage.recorded", id, batch->gateway, &batch->base);
-    ecolink__v1__usage_batch__free_unpacked(batch, NULL);
-    if (!eco_ok(st)) {
-      eco_log(ECO_LOG_WARN, "usage stays in the spool", ECO_F_STATUS(st));
-      return;
-    }
-    gw_spool_ack(&bus->spool, end);
-    ECO_CRASH_POINT("gateway.usage.taken");
-  }
-}
-
 // ---- failure reports ----
 
 static void send_reports(gw_bus *bus) {
@@ -297,46 +245,27 @@ static void set_gauges(gw_bus *bus) {
   gw_reader_end(bus->store, bus->reader_index);
   int64_t keys_ms = atomic_load(&bus->keys.synced_ms);
   int64_t routes_ms = atomic_load(&bus->routes.synced_ms);
-  int64_t dropped = bus->spool.dropped;
-  for (size_t i = 0; i < bus->n_loops; i++) {
-    dropped += (int64_t)atomic_load(&bus->loops[i]->usage->dropped);
-  }
   gw_metrics_snapshot(keys, routes);
   if (keys_ms && routes_ms) {
     gw_metrics_confirmed(keys_ms < routes_ms ? keys_ms : routes_ms);
   }
-  gw_metrics_spool(gw_spool_pending(&bus->spool), dropped);
+  gw_meter_tell(bus->meter);
 }
 
 static void tick(gw_bus *bus, bool last) {
   look_whether_whole(&bus->keys);
   look_whether_whole(&bus->routes);
   judge_behind(bus);
-  collect_usage(bus);
-  send_usage(bus);
+  gw_meter_send(bus->meter);
   send_reports(bus);
   gw_store_publish(bus->store);  // frees what readers have let go of
   set_gauges(bus);
   save_snapshot(bus, last);
 }
 
-static bool wait_tick(gw_bus *bus) {
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_nsec += TICK_MS * 1000000L;
-  until.tv_sec += until.tv_nsec / 1000000000L;
-  until.tv_nsec %= 1000000000L;
-  pthread_mutex_lock(&bus->lock);
-  while (!bus->stopping && pthread_cond_timedwait(&bus->wake, &bus->lock, &until) == 0) {
-  }
-  bool stopping = bus->stopping;
-  pthread_mutex_unlock(&bus->lock);
-  return !stopping;
-}
-
 static void *bus_main(void *arg) {
   gw_bus *bus = arg;
-  while (wait_tick(bus)) {
+  while (gw_pace_wait(&bus->pace, TICK_MS)) {
     tick(bus, false);
   }
   tick(bus, true);
@@ -358,8 +287,7 @@ static eco_status open_readers(gw_bus *bus) {
 eco_status gw_bus_start(eco_service *svc, gw_store *store, gw_loop **loops, size_t n_loops, unsigned reader_index,
                         _Atomic bool *known, gw_bus **out) {
   gw_bus *bus = calloc(1, sizeof *bus);
-  gw_usage_sums *sums = malloc(sizeof *sums);
-  if (!bus || !sums) {
+  if (!bus) {
     abort();
   }
   bus->svc = svc;
@@ -368,34 +296,22 @@ eco_status gw_bus_start(eco_service *svc, gw_store *store, gw_loop **loops, size
   bus->n_loops = n_loops;
   bus->reader_index = reader_index;
   bus->known = known;
-  bus->sums = sums;
-  gw_usage_sums_init(sums);
-  eco_id_new("b", bus->boot);
-  pthread_condattr_t attr;
-  pthread_condattr_init(&attr);
-  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-  pthread_cond_init(&bus->wake, &attr);
-  pthread_condattr_destroy(&attr);
-  pthread_mutex_init(&bus->lock, NULL);
+  gw_pace_init(&bus->pace);
   *out = bus;
-  ECO_TRY(gw_spool_open(&bus->spool, gw_cfg.spool_dir, gw_cfg.spool_max_bytes));
+  ECO_TRY(gw_meter_start(svc, loops, n_loops, &bus->meter));
   ECO_TRY(open_readers(bus));
   int error = pthread_create(&bus->thread, NULL, bus_main, bus);
   return error ? eco_error(ECO_INTERNAL, "cannot start the bus thread: %s", strerror(error)) : eco_success();
 }
 
 void gw_bus_stop(gw_bus *bus) {
-  pthread_mutex_lock(&bus->lock);
-  bus->stopping = true;
-  pthread_cond_signal(&bus->wake);
-  pthread_mutex_unlock(&bus->lock);
+  gw_meter_stop(bus->meter);  // what is left is in the spool: the last tick sends it
+  gw_pace_end(&bus->pace);
   pthread_join(bus->thread, NULL);
   eco_kv_reader_close(bus->keys.reader);
   eco_kv_reader_close(bus->routes.reader);
   eco_kv_reader_close(bus->health.reader);
-  gw_spool_close(&bus->spool);
-  pthread_mutex_destroy(&bus->lock);
-  pthread_cond_destroy(&bus->wake);
-  free(bus->sums);
+  gw_meter_free(bus->meter);
+  gw_pace_free(&bus->pace);
   free(bus);
 }

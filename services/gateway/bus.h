@@ -1,7 +1,7 @@
 // Between the loops and NATS: buckets in, snapshots out; usage and failure reports to the bus; the snapshot file.
 //
 // Bucket callbacks (kit threads) change the store and publish at once. One thread of our own does what may block:
-// sending usage, sending reports, saving the snapshot.
+// sending usage (meter.h), sending reports, saving the snapshot.
 #ifndef GATEWAY_BUS_H
 #define GATEWAY_BUS_H
 

@@ -1,5 +1,5 @@
-// Metering: loops push fixed records into a ring each, the bus thread takes them out, aggregates and spools
-// (usage_spool.h). One producer (the loop), one consumer (the bus thread), no lock. A full ring drops and counts.
+// Metering: loops push fixed records into a ring each, the metering thread takes them out (meter.h). One
+// producer (the loop), one consumer (that thread), no lock. A full ring drops and counts.
 #ifndef GATEWAY_USAGE_H
 #define GATEWAY_USAGE_H
 
@@ -26,7 +26,7 @@ _Static_assert(sizeof(gw_usage_record) == 64, "one cache line");
 
 typedef struct gw_usage_ring {
   _Alignas(64) _Atomic uint64_t head;  // written by the loop
-  _Alignas(64) _Atomic uint64_t tail;  // written by the bus thread
+  _Alignas(64) _Atomic uint64_t tail;  // written by the metering thread
   _Atomic uint64_t dropped;
   _Alignas(64) gw_usage_record records[GW_USAGE_RING];
 } gw_usage_ring;

@@ -3,7 +3,7 @@
 //   usage.spool:  [magic u32][length u32][check u32][packed UsageBatch] ...      usage.ack: bytes of it that the bus
 //   has taken
 // A batch is appended before it is published and acknowledged after; replaying one twice is harmless, since its event
-// id (gateway, boot, sequence) travels with it. Once all is acknowledged the file is emptied. Bus thread only.
+// id (gateway, boot, sequence) travels with it. Once all is acknowledged the file is emptied. Not locked: meter.c is.
 #ifndef GATEWAY_USAGE_SPOOL_H
 #define GATEWAY_USAGE_SPOOL_H
 

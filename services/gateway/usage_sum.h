@@ -1,4 +1,4 @@
-// Sums usage records by (key, instance, minute) into one batch. Pure; bus thread only.
+// Sums usage records by (key, instance, minute) into one batch. Pure; metering thread only.
 #ifndef GATEWAY_USAGE_SUM_H
 #define GATEWAY_USAGE_SUM_H
 

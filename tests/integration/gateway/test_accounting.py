@@ -1,6 +1,7 @@
 """What was recorded equals what was answered, exactly: through an absence of the bus and through kills of the gateway. A kill may
 cost what had not been flushed (200 ms), never more, and nothing is ever counted twice."""
 import random
+import signal
 import threading
 import time
 
@@ -8,7 +9,7 @@ import gwtest
 import pytest
 import tier
 from ecotest.stack import eventually
-from gwbus import NOTHING, Bus, Live, add, recorded, spooled
+from gwbus import NOTHING, Bus, Live, add, recorded, spooled, usage_engine, usage_in_stream
 from gwtest import Engine, answer, chunk, delta, event, status
 
 INSTANCE = 250
@@ -131,3 +132,25 @@ def test_records_equal_answers_while_the_bus_is_away_and_gateways_are_killed(sta
     assert len(counts) == len(lives) and counts[2] == third.total
     print("lost by a kill without the bus, and by one with it:", lost(first, counts[0]), lost(second, counts[1]))
     tier.counted("answers recorded exactly through an absence of the bus and two kills", sum(one.total[0] for one in lives), least=250)
+
+
+def test_a_bus_that_hangs_keeps_no_record_off_the_disk(stack, bus):
+    """Not gone, but stopped: the batch that is being sent to it gets no answer for seconds."""
+    bus.route(INSTANCE + 1, [usage_engine()])
+    g = Live(stack)
+    assert status(g.chat(f"my-llama:{INSTANCE + 1}")) == 200
+    eventually(lambda: len(recorded(stack, INSTANCE + 1)) == 1 and spooled(g) == 0, 10, what="the bus takes usage")
+    stack._nats_process.send_signal(signal.SIGSTOP)
+    try:
+        conn = g.connect()
+        assert status(g.chat(f"my-llama:{INSTANCE + 1}", conn=conn)) == 200
+        eventually(lambda: spooled(g) == 1, 10, what="the sending of this one hangs")
+        for _ in range(BURST):
+            assert status(g.chat(f"my-llama:{INSTANCE + 1}", conn=conn)) == 200
+        eventually(lambda: spooled(g) == 1 + BURST, 3, what="the others are on disk all the same")
+        g.service.kill()
+    finally:
+        stack._nats_process.send_signal(signal.SIGCONT)
+    g.start()
+    eventually(lambda: usage_in_stream(stack, INSTANCE + 1)[0] == 2 + BURST, 20, 0.1, "none is lost")
+    assert g.stop() == 0
