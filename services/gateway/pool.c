@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "huge.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 enum { POOLED = 0 };
 #else
@@ -78,7 +80,7 @@ void *gw_slab_get(gw_slab *slab) {
   if (p) {
     memcpy(&slab->free, p, sizeof slab->free);
   } else {
-    p = must(malloc(slab->size));
+    p = gw_huge_alloc(slab->size);
   }
   slab->n_used++;
   return p;
@@ -87,7 +89,7 @@ void *gw_slab_get(gw_slab *slab) {
 void gw_slab_put(gw_slab *slab, void *p) {
   slab->n_used--;
   if (!POOLED) {
-    free(p);
+    gw_huge_free(p, slab->size);
     return;
   }
   memcpy(p, &slab->free, sizeof slab->free);
@@ -98,7 +100,7 @@ void gw_slab_drain(gw_slab *slab) {
   while (slab->free) {
     void *p = slab->free;
     memcpy(&slab->free, p, sizeof slab->free);
-    free(p);
+    gw_huge_free(p, slab->size);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ecolink/log.h"
+#include "huge.h"
 #include "loop.h"
 #include "snapshot_shard.h"
 #include "upstream.h"
@@ -53,15 +54,6 @@ static bool same_run(const gw_route_replica *was, const gw_route_replica *is) {
   return same_address && was->run == is->run && strcmp(was->token, is->token) == 0;
 }
 
-static gw_replica *new_replica(void) {
-  gw_replica *r = aligned_alloc(64, sizeof *r);
-  if (!r) {
-    abort();
-  }
-  memset(r, 0, sizeof *r);
-  return r;
-}
-
 gw_replica *gw_replica_get(gw_loop *loop, const gw_route *route, unsigned i) {
   gw_replicas *all = &loop->replicas;
   const gw_route_replica *at = &route->replicas[i];
@@ -72,7 +64,7 @@ gw_replica *gw_replica_get(gw_loop *loop, const gw_route *route, unsigned i) {
     r = r->next;
   }
   if (!r) {
-    r = new_replica();
+    r = gw_huge_alloc(sizeof *r);
     r->instance_id = instance_id;
     r->id = at->id;
     set_address(all, r, at);
@@ -166,7 +158,7 @@ static void report(gw_loop *loop, gw_replica *r) {
 
 static void replica_free(gw_replica *r) {
   free((char *)r->at.token);
-  free(r);
+  gw_huge_free(r, sizeof *r);
 }
 
 void gw_replicas_sweep(gw_loop *loop) {

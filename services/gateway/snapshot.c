@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "ecolink/log.h"
+#include "huge.h"
 #include "snapshot_shard.h"
 
 // ---- lookups ----
@@ -126,7 +127,7 @@ static void retire(gw_store *st, void *p, void (*free_fn)(void *)) {
 static void free_route(void *p) {
   gw_route *r = p;
   free(r->packed);
-  free(r);
+  gw_huge_free(r, r->size);
 }
 
 static void free_health(void *p) {
@@ -160,15 +161,15 @@ void gw_store_free(gw_store *st) {
         free_route(routes->slots[k].route);
       }
     }
-    free(keys);
-    free(routes);
+    gw_keys_free(keys);
+    gw_routes_free(routes);
   }
   if (st->staged.health) {
     free_health(st->staged.health);
   }
   while (st->cells) {
     gw_cell *next = st->cells->next;
-    free(st->cells);
+    gw_huge_free(st->cells, sizeof *next);
     st->cells = next;
   }
   free(atomic_load(&st->current));
@@ -185,9 +186,9 @@ static gw_keys_shard *own_keys(gw_store *st, uint8_t i) {
   }
   gw_keys_shard *copy = gw_keys_copy(old, old ? old->count + 1 : 1);
   if (st->keys_own[i]) {
-    free(old);
+    gw_keys_free(old);
   } else {
-    retire(st, old, free);
+    retire(st, old, gw_keys_free);
   }
   st->keys_own[i] = true;
   st->staged.keys[i] = copy;
@@ -201,9 +202,9 @@ static gw_routes_shard *own_routes(gw_store *st, uint8_t i) {
   }
   gw_routes_shard *copy = gw_routes_copy(old, old ? old->count + 1 : 1);
   if (st->routes_own[i]) {
-    free(old);
+    gw_routes_free(old);
   } else {
-    retire(st, old, free);
+    retire(st, old, gw_routes_free);
   }
   st->routes_own[i] = true;
   st->staged.routes[i] = copy;
@@ -216,7 +217,7 @@ static void changed(gw_store *st) {
 }
 
 static gw_cell *new_cell(gw_store *st, const Ecolink__V1__KeyEntry *e) {
-  gw_cell *c = alloc_or_die(sizeof *c);
+  gw_cell *c = gw_huge_alloc(sizeof *c);
   c->next = st->cells;
   st->cells = c;
   snprintf(c->key_id, sizeof c->key_id, "%s", e->key_id);
@@ -320,7 +321,8 @@ static gw_route *new_route(const Ecolink__V1__RouteEntry *e, const uint8_t *pack
     tokens += strlen(e->replicas[i]->token) + 1;
   }
   size_t fixed = sizeof(gw_route) + e->n_replicas * sizeof(gw_route_replica);
-  gw_route *r = alloc_or_die(fixed + tokens);
+  gw_route *r = gw_huge_alloc(fixed + tokens);
+  r->size = fixed + tokens;
   r->instance_id = e->instance_id;
   r->created_at_us = e->created_at_us;
   r->status = (int32_t)e->status;

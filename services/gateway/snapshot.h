@@ -91,6 +91,7 @@ typedef struct gw_route {
   char status_detail[GW_DETAIL_LEN];
   uint8_t *packed;  // the message as it came, for the snapshot file
   size_t packed_len;
+  size_t size;  // of this object, with the tokens that follow it
   gw_route_replica replicas[];
 } gw_route;
 

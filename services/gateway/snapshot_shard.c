@@ -1,7 +1,7 @@
 // Shard tables: linear probing, removal by backward shift; see snapshot_shard.h.
 #include "snapshot_shard.h"
 
-#include <stdlib.h>
+#include "huge.h"
 
 static uint32_t capacity_for(uint32_t want) {
   uint32_t cap = 8;
@@ -11,13 +11,22 @@ static uint32_t capacity_for(uint32_t want) {
   return cap;
 }
 
-static void *zeroed(size_t n) {
-  n = (n + 63) / 64 * 64;
-  void *p = aligned_alloc(64, n);
-  if (!p) {
-    abort();
-  }
-  return memset(p, 0, n);
+static size_t keys_size(uint32_t cap) {
+  return sizeof(gw_keys_shard) + cap * sizeof(gw_key);
+}
+
+static size_t routes_size(uint32_t cap) {
+  return sizeof(gw_routes_shard) + cap * sizeof(gw_route_slot);
+}
+
+void gw_keys_free(void *shard) {
+  gw_keys_shard *s = shard;
+  gw_huge_free(s, s ? keys_size(s->mask + 1) : 0);
+}
+
+void gw_routes_free(void *shard) {
+  gw_routes_shard *s = shard;
+  gw_huge_free(s, s ? routes_size(s->mask + 1) : 0);
 }
 
 gw_key *gw_keys_slot(gw_keys_shard *s, const uint8_t hash[32]) {
@@ -38,7 +47,7 @@ gw_route_slot *gw_routes_slot(gw_routes_shard *s, int64_t instance_id) {
 
 gw_keys_shard *gw_keys_copy(const gw_keys_shard *old, uint32_t want) {
   uint32_t cap = capacity_for(want);
-  gw_keys_shard *s = zeroed(sizeof *s + cap * sizeof s->slots[0]);
+  gw_keys_shard *s = gw_huge_alloc(keys_size(cap));
   s->mask = cap - 1;
   for (uint32_t i = 0; old && i <= old->mask; i++) {
     if (old->slots[i].cell) {
@@ -51,7 +60,7 @@ gw_keys_shard *gw_keys_copy(const gw_keys_shard *old, uint32_t want) {
 
 gw_routes_shard *gw_routes_copy(const gw_routes_shard *old, uint32_t want) {
   uint32_t cap = capacity_for(want);
-  gw_routes_shard *s = zeroed(sizeof *s + cap * sizeof s->slots[0]);
+  gw_routes_shard *s = gw_huge_alloc(routes_size(cap));
   s->mask = cap - 1;
   for (uint32_t i = 0; old && i <= old->mask; i++) {
     if (old->slots[i].instance_id) {

@@ -28,6 +28,8 @@ static inline uint32_t gw_route_slot_of(int64_t instance_id) {
 // A copy of old (may be NULL) with room for `want` entries at load <= 1/2.
 gw_keys_shard *gw_keys_copy(const gw_keys_shard *old, uint32_t want);
 gw_routes_shard *gw_routes_copy(const gw_routes_shard *old, uint32_t want);
+void gw_keys_free(void *shard);  // a gw_keys_shard or NULL; not what its entries point to
+void gw_routes_free(void *shard);
 // The entry's slot, or the empty one where it belongs.
 gw_key *gw_keys_slot(gw_keys_shard *s, const uint8_t hash[32]);
 gw_route_slot *gw_routes_slot(gw_routes_shard *s, int64_t instance_id);
