@@ -1,19 +1,28 @@
 """The cases. Each measures its contenders in interleaved rounds and adds its rows to the report."""
+import concurrent.futures
+import http.client
+import json
+import pathlib
+import time
+
+import bus
 import report
 import rig
-from proxies import Missing
+from proxies import Missing, Nats
 
-FULL = {"seconds": 3, "warmup": 1}
+WARMUP = 0.7  # seconds before each measurement
 LOAD_SHARE = 0.7  # of HAProxy's maximum: where latency is taken
 BUSY, RIG_BUSY, DIRECT = 97, 95, 1.5  # a throughput row counts only within these
 
 
 class Bench:
-    """What the cases share: who takes part, how many rounds, where the backend listens."""
+    """What the cases share: who takes part, how many rounds, where the backend listens, the snapshot's text."""
 
-    def __init__(self, contenders, out, rounds, backend, seconds, log, say):
-        self.contenders, self.out, self.rounds, self.backend, self.seconds, self.log, self.say = contenders, out, rounds, backend, seconds, log, say
+    def __init__(self, contenders, out, rounds, backend, snapshot, seconds, log, say):
+        self.contenders, self.out, self.rounds, self.backend, self.snapshot = contenders, out, rounds, backend, snapshot
+        self.seconds, self.log, self.say = seconds, log, say
         self.sha = None
+        self.missing = {}  # {name: why it could not be had}
 
     def started(self, *names, **settings):
         """The contenders of these peers that can be had, running."""
@@ -28,11 +37,12 @@ class Bench:
                     self.sha = proxy.sha256()
             except Missing as why:
                 self.say(f"left out: {why}")
+                self.missing[str(why).split()[0]] = str(why)
         return running
 
     def once(self, case, proxy, number, **options):
         """One measurement, or None when it saw errors."""
-        options = {"seconds": self.seconds, "warmup": 1, **options}
+        options = {"seconds": self.seconds, "warmup": WARMUP, **options}
         target, pids, headers = (f"127.0.0.1:{proxy.port}", proxy.pids, proxy.headers) if proxy else (self.backend, (), ())
         try:
             result = rig.run(self.backend, target, pids, headers, **options)
@@ -148,7 +158,7 @@ def one_connection(bench, case):
 
 
 DELAY_MS = 20
-LEVELS = (64, 128, 256, 384, 512, 640, 768, 1024, 1400, 2000)
+LEVELS = (64, 256, 512, 640, 768, 1024, 1400, 2000)
 ADDED_MS = (1, 5, 10, 50, 100)
 
 
@@ -156,14 +166,20 @@ def frontier(bench, case):
     """Behind a slow backend: the most requests/s at each bound of what the proxy adds to the 99th percentile."""
     proxies = bench.started("ecolink", "haproxy-tuned")
     try:
-        points = {level: bench.interleaved(f"{case}, {level} connections", proxies, rounds=max(1, bench.rounds // 3), connections=level,
-                                           delay_ms=DELAY_MS, warmup=1.5) for level in LEVELS}
+        points = {level: bench.interleaved(f"{case}, {level} connections", proxies, connections=level, delay_ms=DELAY_MS, warmup=1) for level in LEVELS}
         for bound in ADDED_MS:
-            best = {p.name: max((median_rps(points[level][p.name], bound) for level in LEVELS), default=0) for p in proxies}
+            best = {p.name: max(LEVELS, key=lambda level, p=p: median_rps(points[level][p.name], bound)) for p in proxies}
             for proxy in proxies:
-                ratio = best["ecolink"] / best[proxy.name] if proxy.peer != "ecolink" and best.get(proxy.name) and "ecolink" in best else None
-                bench.out.row(f"{case}, added p99 <= {bound} ms", proxy.peer, rps=float(best[proxy.name]), rps_ratio=ratio,
-                              rounds=max(1, bench.rounds // 3), binary_sha256=bench.sha if proxy.peer == "ecolink" else None)
+                at = points[best[proxy.name]][proxy.name]
+                rps, values = median_rps(at, bound), {}
+                if proxy.peer != "ecolink" and rps and "ecolink" in best and median_rps(points[best["ecolink"]]["ecolink"], bound):
+                    pairs = report.ratios(points[best["ecolink"]]["ecolink"], at, "rps")
+                    values["rps_ratio"] = report.median(pairs)
+                    values["ratio_lo"], values["ratio_hi"] = report.interval(pairs)
+                bench.out.row(f"{case}, added p99 <= {bound} ms", proxy.peer, note=f"{best[proxy.name]} connections" if rps else "at no number of connections",
+                              rps=float(rps), p50_us=medians(at, "latency_p50_us"), p99_us=medians(at, "latency_p99_us"),
+                              cpu_us_per_req=medians(at, "cpu_us_per_req"), rounds=bench.rounds, proxy_core_pct=medians(at, "proxy_pct"),
+                              rig_core_pct=medians(at, "rig_pct"), binary_sha256=bench.sha if proxy.peer == "ecolink" else None, **values)
     finally:
         stop(proxies)
 
@@ -177,7 +193,7 @@ DELTAS = 100
 
 
 def stream_options(n, bench):
-    return {"connections": n, "stream": DELTAS, "ramp_ms": 1000, "warmup": 2.5, "seconds": max(2, bench.seconds)}
+    return {"connections": n, "stream": DELTAS, "ramp_ms": 800, "warmup": 1.5, "seconds": bench.seconds}
 
 
 def streams(n):
@@ -197,22 +213,35 @@ def streams(n):
     return case_streams
 
 
+STREAMS_FROM, STREAMS_TO, DELAY_P99_US = 1000, 9000, 5000
+
+
+def ramp(bench, case, proxy, number, n):
+    """The most streams from n on, up in steps of a tenth, at which the 99th percentile of the event delay holds."""
+    reached = 0
+    while n < STREAMS_TO:
+        result = bench.once(case, proxy, number, **stream_options(n, bench))
+        if not result or result["delay_p99_us"] > DELAY_P99_US:
+            break
+        reached, n = n, n * 11 // 10
+    return reached
+
+
 def most_streams(bench, case):
-    """Up in steps of a tenth until the 99th percentile of the event delay passes 5 ms."""
+    """The first ramp begins at the bottom, each later one a quarter below the last one's end, or at the bottom when that fails."""
     proxies = bench.started("ecolink", "haproxy-tuned")
     ramps = 5 if bench.rounds >= 5 else bench.rounds
     try:
         most = {p.name: [] for p in proxies}
-        for ramp in range(ramps):
+        for number in range(ramps):
             for proxy in proxies:
-                n, reached = 1000, 0
-                while n < 9000:
-                    result = bench.once(case, proxy, ramp, **stream_options(n, bench))
-                    if not result or result["delay_p99_us"] > 5000:
-                        break
-                    reached, n = n, n * 11 // 10
+                last = most[proxy.name][-1]["rps"] if number else 0
+                start = max(STREAMS_FROM, last * 3 // 4)
+                reached = ramp(bench, case, proxy, number, start)
+                if not reached and start > STREAMS_FROM:
+                    reached = ramp(bench, case, proxy, number, STREAMS_FROM)
                 most[proxy.name].append({"rps": reached})
-                bench.say(f"{case}: ramp {ramp + 1}/{ramps}: {proxy.name} {reached}")
+                bench.say(f"{case}: ramp {number + 1}/{ramps}: {proxy.name} {reached}")
         for proxy in proxies:
             values = {}
             if proxy.peer != "ecolink":
@@ -236,8 +265,9 @@ def idle(bench, case):
             rest = bench.once(case + ", warm", proxy, 0, connections=64, seconds=1)
             result = bench.once(case, proxy, 0, connections=IDLE, once=True, ramp_ms=3000, warmup=5, seconds=1)
             if rest and result and result["open"] == IDLE:
-                bench.out.row(case, proxy.peer, note=f"{(result['rss_kb'] - rest['rss_kb']) / IDLE:.2f} KB each", rss_kb=result["rss_kb"], rounds=1,
+                bench.out.row(case, proxy.peer, note=f"{(result['rss_kb'] - rest['rss_kb']) / IDLE:.2f} KB each, in plaintext", rss_kb=result["rss_kb"], rounds=1,
                               binary_sha256=bench.sha if proxy.peer == "ecolink" else None)
+        bench.out.row(f"{case}, TLS", "ecolink", note="not measured: the gateway speaks plaintext, TLS ends before it")
     finally:
         stop(proxies)
 
@@ -287,23 +317,93 @@ def refusal_cost(wrong, alone):
     return f"{report.median(shares):.2f}" if shares else "?"
 
 
+def thread_times(pid):
+    """{thread: nanoseconds of CPU so far}."""
+    return {task.name: int((task / "schedstat").read_text().split()[0]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()}
+
+
 def two_loops(bench, case):
-    """Two loops against one at the same rate, on the same core: what a second loop costs."""
+    """Two loops against one at the same rate, on the same core: what a second loop costs, and how evenly connections spread."""
     one, two = bench.started("ecolink", LOOPS=1), bench.started("ecolink", LOOPS=2)
     try:
-        pairs = []
+        pairs, shares = [], []
         for number in range(bench.rounds):
             a = bench.once(case + ", one", one[0], number, connections=64, rate=10000)
+            before = thread_times(two[0].pids[0])
             b = bench.once(case + ", two", two[0], number, connections=64, rate=10000)
+            took = sorted(ns - before.get(thread, 0) for thread, ns in thread_times(two[0].pids[0]).items())
             pairs.append((a, b))
-            bench.say(f"{case}: round {number + 1}/{bench.rounds}")
+            shares.append(took[-1] / (took[-1] + took[-2]))
+            bench.say(f"{case}: round {number + 1}/{bench.rounds}: {shares[-1]:.2f} of the work on one loop")
         ratios = report.ratios([b for _, b in pairs], [a for a, _ in pairs], "cpu_us_per_req")
         low, high = report.interval(ratios)
         if ratios:
-            bench.out.row(case, "ecolink", note=f"CPU per request, two to one: {report.median(ratios):.2f} ({low:.2f}..{high:.2f})",
+            bench.out.row(case, "ecolink", note=f"CPU per request, two to one: {report.median(ratios):.2f} ({low:.2f}..{high:.2f}) (<= 1.05); the busier loop had "
+                          f"{100 * report.median(shares):.0f} % of the work, at worst {100 * max(shares):.0f} % (<= 60)",
                           cpu_us_per_req=medians([b for _, b in pairs], "cpu_us_per_req"), rps=10000.0, rounds=len(ratios), binary_sha256=bench.sha)
     finally:
         stop(one + two)
+
+
+ROUTES = 20000
+CHANGES = 40
+REACH_MS, PAUSE_MS = 10, 1
+
+
+def first_key(snapshot):
+    """The account and the text of the snapshot's first key."""
+    line = pathlib.Path(snapshot).open(encoding="ascii").readlines(4096)[1]
+    entry = json.loads(line.strip().rstrip(","))
+    return entry["account_id"], entry["key"]
+
+
+def first_answer(proxy, key, instance):
+    """Seconds until a request for this instance is answered 200."""
+    began = time.monotonic()
+    body = f'{{"model":"bench:{instance}","messages":[]}}'
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=5)
+    while True:
+        connection.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status == 200:
+            connection.close()
+            return time.monotonic() - began
+        if answer.status not in (404, 503) or time.monotonic() - began > 5:
+            raise RuntimeError(f"route {instance}: {answer.status} after {time.monotonic() - began:.1f} s")
+
+
+def route_change(bench, case):
+    """Beside one busy connection a route at a time is added to 20,000: how long until it answers, and what a swap of the
+    snapshot does to the others. The same connection without changes is what to compare with."""
+    account, key = first_key(bench.snapshot)
+    with Nats() as nats:
+        writer = bus.Bus(nats.port)
+        writer.fill(ROUTES + 1, bench.backend)
+        proxies = bench.started("ecolink", NATS_URL=nats.url)
+        try:
+            for proxy in proxies:
+                while proxy.metric("ecolink_gateway_snapshot_routes") != ROUTES + 1:
+                    time.sleep(0.1)  # act: until the gateway has read the bucket, which has one more than its file
+                quiet = bench.once(case + ", without changes", proxy, 0, connections=1, seconds=4)
+                reached = []
+                with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                    run = pool.submit(bench.once, case, proxy, 0, connections=1, seconds=4)
+                    time.sleep(1.2)  # act: until the rig has warmed up; it is the backend, too
+                    for instance in range(ROUTES + 2, ROUTES + 2 + CHANGES):
+                        writer.put(f"$KV.routes.{instance}", bus.route(instance, account, bench.backend))
+                        reached.append(1000 * first_answer(proxy, key, instance))
+                        time.sleep(0.05)  # act: changes come apart
+                    changing = run.result()
+                if quiet and changing:
+                    pause = (changing["latency_max_us"] - quiet["latency_p50_us"]) / 1000
+                    bench.out.row(case, proxy.peer, note=(
+                        f"first answer after a change: median {report.median(reached):.1f} ms, worst of {CHANGES} {max(reached):.1f} ms (<= {REACH_MS}); "
+                        f"longest pause {pause:.2f} ms (<= {PAUSE_MS}), without changes {(quiet['latency_max_us'] - quiet['latency_p50_us']) / 1000:.2f} ms"),
+                        p50_us=changing["latency_p50_us"], p99_us=changing["latency_p99_us"], rounds=1, binary_sha256=bench.sha)
+        finally:
+            stop(proxies)
+            writer.close()
 
 
 def gateways(bench, case):
@@ -311,11 +411,13 @@ def gateways(bench, case):
     names = ("ecolink", "haproxy-tuned", "nginx", "envoy", "litellm", "portkey")
     for peer in names:
         proxies = bench.started(peer)
+        if not proxies and peer in bench.missing:
+            bench.out.row(case, peer, note=f"not measured: {bench.missing[peer]}")
         try:
             for proxy in proxies:
                 results = [r for r in (bench.once(case, proxy, n, connections=32, warmup=3) for n in range(min(3, bench.rounds))) if r]
                 if results:
-                    bench.out.row(case, proxy.peer, note=f"{proxy.version()}; p50, p99 closed-loop", rps=medians(results, "rps"),
+                    bench.out.row(case, proxy.peer, note=f"{proxy.version()}; p50, p99 closed-loop, {len(results)} rounds", rps=medians(results, "rps"),
                                   p50_us=medians(results, "latency_p50_us"), p99_us=medians(results, "latency_p99_us"),
                                   cpu_us_per_req=medians(results, "cpu_us_per_req"), rss_kb=medians(results, "rss_kb"), rounds=len(results),
                                   proxy_core_pct=medians(results, "proxy_pct"), rig_core_pct=medians(results, "rig_pct"),
@@ -340,5 +442,6 @@ CASES = {
     "slow-uploads": uploads,
     "refusals": refusals,
     "two-loops": two_loops,
+    "route-change": route_change,
     "gateways": gateways,
 }

@@ -15,7 +15,7 @@ PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 BUILD = pathlib.Path(os.environ.get("ECOLINK_BUILD_DIR", ROOT / "build" / "release")).resolve()
 CACHE = pathlib.Path(os.environ.get("ECOLINK_BENCH_CACHE", pathlib.Path.home() / ".cache" / "ecolink-bench"))
 PROXY_CORE, RIG_CORE = 0, 1
-START_S = 180  # LiteLLM takes its time
+START_S = 240  # LiteLLM takes its time
 
 
 class Missing(Exception):
@@ -26,6 +26,14 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
+        return False
 
 
 def pinned(core, command, **more):
@@ -57,21 +65,24 @@ class Proxy:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"bench-{self.name}-"))
         self.port = free_port()
         self.log = open(self.dir / "log", "wb")
-        self.process = self.launch(backend, **settings)
+        try:
+            self.process = self.launch(backend, **settings)
+            self.wait_until_ready()
+            self.pids = self.workers()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def wait_until_ready(self):
         until = time.monotonic() + START_S
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > until:
                 raise Missing(f"{self.name} did not start: {self.tail()}")
             time.sleep(0.05)  # act: until it listens
-        self.pids = self.workers()
-        return self
 
     def ready(self):
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            return True
-        except OSError:
-            return False
+        return listens(self.port)
 
     def workers(self):
         return [self.process.pid]
@@ -173,6 +184,8 @@ class Nginx(Proxy):
         return pinned(PROXY_CORE, [self.binary, "-c", self.fill("nginx.conf", backend)], stdout=self.log, stderr=self.log)
 
     def workers(self):
+        while not self.children():
+            time.sleep(0.05)  # act: the master listens before it has its worker
         return self.children()
 
     def version(self):
@@ -256,6 +269,8 @@ class Nats:
         self.port = free_port()
         self.process = pinned(RIG_CORE, [found("nats-server"), "-a", "127.0.0.1", "-p", self.port, "-js", "-sd", self.dir],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not listens(self.port):
+            time.sleep(0.05)  # act: until it listens
         return self
 
     @property
