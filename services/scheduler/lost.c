@@ -90,7 +90,10 @@ static eco_status judge(eco_ctx *ctx, eco_tx *tx, const lost_set *set, instance_
     all_gone = all_gone && r->gone;
   }
   if (wanted && !elsewhere) {
+    int64_t proved_us = 0;
     (void)transition_apply(inst, EV_CAPACITY_LOST, TR_CAPACITY_LOST, ctx->now_us);
+    ECO_TRY(store_watermark_of(tx, inst->id, &proved_us));
+    transition_keep_proved(inst, proved_us);
     return store_event_append(tx, inst, ctx->now_us, "instance.failed", 0, "Failed: the region that held it was lost.");
   }
   if (wanted) {

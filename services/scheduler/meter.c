@@ -16,17 +16,22 @@ static meter_step end_at(const meter_input *in, int64_t at_us) {
   return (meter_step){METER_END, max64(at_us, in->started_us)};
 }
 
+// Now, but not before what was proved: a clock that was set back stands there.
+static int64_t present(const meter_input *in) {
+  return max64(in->now_us, in->watermark_us);
+}
+
 static meter_step end_live(const meter_input *in, int64_t at_us) {
-  return end_at(in, min64(max64(at_us, in->watermark_us), in->now_us));
+  return end_at(in, min64(max64(at_us, in->watermark_us), present(in)));
 }
 
 meter_step meter_judge(const meter_input *in) {
   if (!in->started_us) {
     bool begins = in->evidence == METER_READY && !in->charge_end_us;
-    return begins ? (meter_step){METER_BEGIN, in->now_us} : (meter_step){METER_NOTHING, 0};
+    return begins ? (meter_step){METER_BEGIN, present(in)} : (meter_step){METER_NOTHING, 0};
   }
   if (in->evidence == METER_READY) {
-    if (in->charge_end_us && in->seen_us >= in->charge_end_us) {
+    if (in->charge_end_us && max64(in->seen_us, in->watermark_us) >= in->charge_end_us) {
       return end_at(in, in->charge_end_us);  // seen after the stop request: proved to its very moment
     }
     return (meter_step){METER_GO_ON, in->seen_us};

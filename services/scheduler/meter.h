@@ -2,7 +2,8 @@
 //
 //   An interval is open from the first proof of Ready on. Each later pass either proves it up to the moment of its
 //   observation, or ends it, or is in doubt; while any interval is in doubt the region's watermark stands still, so
-//   that no interval ever ends before a watermark that billing may have charged up to.
+//   that no interval ever begins or ends before a watermark that billing may have charged up to, even if the clock was
+//   set back behind it.
 //
 //        started          watermark      last proof      now
 //   ───────┼═════════════════╪══════════════┼──────────────┼──▶   live end: clamped into [watermark, now]

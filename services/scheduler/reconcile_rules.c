@@ -389,6 +389,7 @@ void reconcile_judge(instance_row *inst, replica_facts *facts, int64_t seen_us, 
                      reconcile_plan *plan) {
   *plan = (reconcile_plan){.before = inst->status};
   bool wanted = inst->status == ST_PROVISIONING || inst->status == ST_RUNNING;
+  bool charge_ended = inst->charge_end_us != 0;
   if (inst->status == ST_PENDING) {
     return;  // its launch has no answer yet
   }
@@ -427,6 +428,9 @@ void reconcile_judge(instance_row *inst, replica_facts *facts, int64_t seen_us, 
     }
     judge_instance(inst, now_us, plan);
     describe(inst);
+  }
+  if (!charge_ended) {
+    transition_keep_proved(inst, watermark_us);
   }
   for (int i = 0; i < inst->replica_count; i++) {
     if (inst->status != plan->before && (inst->status == ST_FAILED || inst->status == ST_STOPPED)) {

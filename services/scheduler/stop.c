@@ -27,6 +27,9 @@ eco_status instance_stop(eco_ctx *ctx, eco_tx *tx, instance_row *inst, terminati
   if (transition_apply(inst, EV_STOP, reason, ctx->now_us) != ACT_STOP) {
     return eco_success();
   }
+  int64_t proved_us = 0;
+  ECO_TRY(store_watermark_of(tx, inst->id, &proved_us));
+  transition_keep_proved(inst, proved_us);
   ECO_TRY(store_event_append(tx, inst, ctx->now_us, "instance.stopping", 0, stop_words(reason)));
   return instance_write(ctx, tx, inst, instance_verb(inst));
 }

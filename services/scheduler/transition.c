@@ -95,6 +95,12 @@ static const char *reason_words(termination_reason reason) {
   }
 }
 
+void transition_keep_proved(instance_row *inst, int64_t proved_us) {
+  if (inst->charge_end_us && inst->charge_end_us < proved_us) {
+    inst->charge_end_us = proved_us;
+  }
+}
+
 lifecycle_action transition_apply(instance_row *inst, lifecycle_event event, termination_reason reason,
                                   int64_t now_us) {
   lifecycle_step step = lifecycle_next(inst->status, event);

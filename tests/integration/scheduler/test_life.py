@@ -83,6 +83,24 @@ def test_no_ready_replica_means_recovering_and_back(world):
     world.stopped(i.id)
 
 
+def test_a_clock_that_is_set_back_changes_nothing_that_was_proved(world):
+    """What lies before the watermark may be charged already: no interval begins, ends or is cut off there."""
+    i = world.running()
+    began = world.stack.now_us()
+    proved = eventually(lambda: (m := world.meter(i.id)).observed_until_us > began and m.observed_until_us, 15, 0.05)
+    world.stack.advance(-45)
+    name, pid = sorted(world.replica_pids().items())[0]
+    os.kill(pid, 9)
+    eventually(lambda: world.replica_pids().get(name, pid) != pid and world.get(i.id).ready_replicas == 2, 15, 0.05)
+    world.stopped(i.id)
+    reading = world.meter(i.id)
+    world.stack.advance(45)
+    assert reading.complete and reading.stop_requested_at_us >= proved
+    assert len(reading.intervals) == 3
+    assert all(v.ended_at_us >= proved for v in reading.intervals), (proved, reading)
+    assert sum(v.started_at_us >= proved for v in reading.intervals) == 1, (proved, reading)
+
+
 def test_the_meter_proves_ready_time_and_is_complete_after_a_stop(world):
     began = world.stack.now_us()
     i = world.running()

@@ -196,6 +196,32 @@ static void test_a_nodes_clock_is_clamped_between_watermark_and_now(void **state
   assert_int_equal(meter_judge(&in).at_us, 120);
 }
 
+// A clock that was set back stands before the watermark: billing may have charged up to that already.
+static void test_no_interval_begins_or_ends_before_the_watermark_whatever_the_clock_does(void **state) {
+  (void)state;
+  int back = 0;
+  for (int round = 0; round < 200000; round++) {
+    int64_t now = 1 + pick(1000);
+    meter_input in = {.started_us = pick(3) ? 1 + pick(1000) : 0,
+                      .confirmed = pick(2) == 0,
+                      .evidence = (meter_evidence)pick(METER_ENDED + 1),
+                      .seen_us = now,
+                      .exit_us = pick(1000),
+                      .last_ready_us = pick(1000),
+                      .watermark_us = pick(1000),
+                      .now_us = now};
+    meter_step step = meter_judge(&in);
+    back += now < in.watermark_us;
+    if (step.verdict == METER_BEGIN || step.verdict == METER_END) {
+      assert_true(step.at_us >= in.watermark_us);
+    }
+    if (step.verdict == METER_BEGIN) {
+      assert_true(step.at_us == now || step.at_us == in.watermark_us);
+    }
+  }
+  assert_true(back > 1000);
+}
+
 static void test_doubt_stops_the_watermark_and_nothing_begins_after_the_end_of_charging(void **state) {
   (void)state;
   meter_input in = {.started_us = 10, .confirmed = true, .evidence = METER_DOUBT, .now_us = 200};
@@ -211,6 +237,7 @@ int main(void) {
       cmocka_unit_test(test_a_run_seen_ready_after_the_stop_request_is_charged_to_its_very_moment),
       cmocka_unit_test(test_after_a_gap_an_interval_ends_at_the_last_watermark),
       cmocka_unit_test(test_a_nodes_clock_is_clamped_between_watermark_and_now),
+      cmocka_unit_test(test_no_interval_begins_or_ends_before_the_watermark_whatever_the_clock_does),
       cmocka_unit_test(test_doubt_stops_the_watermark_and_nothing_begins_after_the_end_of_charging),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
