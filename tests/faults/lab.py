@@ -207,8 +207,7 @@ class Lab(Stack):
         port = free_port()
         env[f"ECOLINK_{upper}_ADMIN_LISTEN"] = f"127.0.0.1:{port}"
         if name == "gateway":
-            spool = self.state / f"gateway/spool-{len(self._children)}"
-            spool.mkdir(mode=0o700)
+            spool = pathlib.Path(tempfile.mkdtemp(prefix="spool-", dir=self.state / "gateway"))
             env |= {"ECOLINK_GATEWAY_LISTEN": f"127.0.0.1:{free_port()}", "ECOLINK_GATEWAY_SPOOL_DIR": str(spool),
                     "ECOLINK_GATEWAY_SNAPSHOT_FILE": str(spool / "snapshot")}
         copy = self._spawn(name, env, self.state / f"log/{name}-2.log")

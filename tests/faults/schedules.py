@@ -27,8 +27,17 @@ class Crowd:
         self.canary_owner = tenants.new("1000000.00")
         self.canary = self.canary_owner.running()
         self.user = None
-        self.survivors = []
+        self.survivors, self.lock = [], threading.Lock()
         self.count = 0
+
+    def take(self, rng):
+        """One of the survivors, for one user alone: another one's stop would make a restart wrong. None: there is none."""
+        with self.lock:
+            return self.survivors.pop(rng.randrange(len(self.survivors))) if self.survivors else None
+
+    def keep(self, instance):
+        with self.lock:
+            self.survivors.append(instance)
 
     def pids(self):
         return {r.name: r.pid for r in self.lab.replicas(self.canary["id"])}
@@ -57,21 +66,22 @@ def launch_and_stop(crowd, rng):
 def launch_and_keep(crowd, rng):
     user = crowd.user
     instance = user.want_launch(user.want_model().ok(seconds=PATIENCE_S), gpu_count=rng.choice([1, 2])).ok(seconds=PATIENCE_S)
-    crowd.survivors.append(instance)
+    crowd.keep(instance)
 
 
 def restart_one(crowd, rng):
-    if not crowd.survivors:
+    instance = crowd.take(rng)
+    if instance is None:
         return launch_and_keep(crowd, rng)
-    instance = rng.choice(crowd.survivors)
     crowd.user.want_restart(instance["id"]).ok(200, PATIENCE_S)
+    crowd.keep(instance)
     return None
 
 
 def stop_one(crowd, rng):
-    if not crowd.survivors:
+    instance = crowd.take(rng)
+    if instance is None:
         return launch_and_stop(crowd, rng)
-    instance = crowd.survivors.pop(rng.randrange(len(crowd.survivors)))
     crowd.user.want_stop(instance["id"]).ok(200, PATIENCE_S)
     return None
 
@@ -118,6 +128,7 @@ class Run:
         self.say = say
         self.done = []
         self.gateway_died = self.replicas_killed = 0
+        self.hit = set()  # instances that lost a replica: the other one must be enough until it is back
         self.usage_may_differ = False
 
     def note(self, text):
@@ -130,9 +141,12 @@ class Run:
     def kill(self, name):
         self.note(f"kill {name}")
         if name == "replica":
-            alive = [r for i in (self.crowd.canary, *self.crowd.survivors) for r in self.lab.replicas(i["id"])]
+            alive = [(i["id"], r) for i in (self.crowd.canary, *self.crowd.survivors) if i["id"] not in self.hit
+                     for r in self.lab.replicas(i["id"])]
             if alive:
-                self.rng.choice(alive).kill()
+                instance, replica = self.rng.choice(alive)
+                replica.kill()
+                self.hit.add(instance)
                 self.replicas_killed += 1
                 self.usage_may_differ = True
             return
