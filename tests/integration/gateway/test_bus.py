@@ -1,4 +1,5 @@
 """The gateway on a real nats-server: keys, routes and health by their buckets; usage and failure reports to the stream."""
+import hashlib
 import json
 import queue
 import signal
