@@ -233,20 +233,25 @@ def test_health_is_answered_while_the_database_swallows_what_it_is_asked(stack, 
 
 
 def test_a_relay_that_was_paused_publishes_nothing_after_its_lease(stack):
+    """It sleeps in the midst of a batch: the first row is on its way to a bus that holds still, 199 more are in its hands."""
     probe = stack.start("probe", LEASE_TTL_MS=1000)
     eventually(lambda: stack.sql("SELECT 1 FROM probe.leases WHERE name = 'relay'"))
+    eventually(lambda: outbox_is_empty(stack))
     seen = stack.nats.subscribe("ecolink.evt.probe.flood.changed")
+    stack._nats_process.send_signal(signal.SIGSTOP)
     stack.sql("INSERT INTO probe.outbox (kind, subject, name, payload, created_us)"
-              " SELECT 1, 'ecolink.evt.probe.flood.changed', 'evt_flood' || k, '', 0 FROM generate_series(1, 4000) k")
-    seen.next(10)
+              " SELECT 1, 'ecolink.evt.probe.flood.changed', 'evt_flood' || k, '', 0 FROM generate_series(1, 400) k;"
+              " SELECT pg_notify('eco_outbox_probe', '')")
+    stack.sql("SELECT pg_sleep(0.5)")
     os.kill(probe.process.pid, signal.SIGSTOP)
+    stack._nats_process.send_signal(signal.SIGCONT)
     stack.sql("UPDATE probe.leases SET holder = 'another', epoch = epoch + 1, expires_at = now() + interval '1 hour'"
               " WHERE name = 'relay'")
     stack.sql("SELECT pg_sleep(1.2)")
-    seen.pending()  # what came before
+    assert len(seen.pending()) <= 1  # what was on its way
     os.kill(probe.process.pid, signal.SIGCONT)
     stack.sql("SELECT pg_sleep(1.5)")
-    assert len(seen.pending()) <= 2  # the one that was on its way, and one that was just beginning
+    assert seen.pending() == []
     probe.kill()
     stack.sql("DELETE FROM probe.outbox; DELETE FROM probe.leases")
 
