@@ -89,6 +89,14 @@ const eco_setting scheduler_settings[] = {
      .target = &app.kubernetes_simulator,
      .fallback = "false",
      .help = "offer the simulator in Kubernetes regions too: for test clusters"},
+    {.name = "KUBERNETES_HEARTBEAT_MS",
+     .kind = ECO_SET_I64,
+     .target = &app.kubernetes_heartbeat_ms,
+     .fallback = "5000",
+     .min = 100,
+     .max = 60000,
+     .help =
+         "how often each API server is asked whether it is there; after three unanswered ones nothing is concluded"},
     {.name = "READY_INTERVAL_MS",
      .kind = ECO_SET_I64,
      .target = &app.ready_interval_ms,
@@ -200,6 +208,7 @@ eco_status app_open_kubernetes(eco_ctx *ctx) {
       .kubeconfig_dir = app.kubeconfig_dir,
       .service_account_dir = app.service_account_dir,
       .offer_simulator = app.kubernetes_simulator,
+      .heartbeat_ms = app.kubernetes_heartbeat_ms,
       .host = {.may_write = may_write, .changed = on_change, .keep_log = keep_log, .arg = ctx->service}};
   ECO_TRY(kube_driver_open(&options, &d));
   atomic_store(&kube_driver, d);

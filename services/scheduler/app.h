@@ -26,6 +26,7 @@ typedef struct scheduler_app {
   const char *kubeconfig_dir;
   const char *service_account_dir;
   bool kubernetes_simulator;
+  int64_t kubernetes_heartbeat_ms;
   driver *process_driver;  // NULL: no PROCESS_STATE_DIR was given
 } scheduler_app;
 

@@ -154,6 +154,7 @@ typedef struct kube_driver_options {
   const char *kubeconfig_dir;       // where regions' kubeconfig files lie
   const char *service_account_dir;  // for in_cluster
   bool offer_simulator;             // for test clusters
+  int64_t heartbeat_ms;             // three unanswered ones: what was seen is no evidence any more
   driver_host host;
 } kube_driver_options;
 ECO_CHECKED eco_status kube_driver_open(const kube_driver_options *options, driver **out);

@@ -148,18 +148,19 @@ static size_t judge_all(kube_region *r, const key *keys, size_t n, replica_obser
 // Whether what is remembered is evidence. Lock held.
 static eco_status fresh(kube_region *r) {
   int64_t now_ms = eco_boottime_ms();
+  int64_t stale_ms = KUBE_STALE_BEATS * r->driver->heartbeat_ms;
   for (int k = 0; k < KUBE_OWN_KINDS; k++) {
     const kube_reflector *f = &r->reflectors[k];
     if (!f->synced) {
       return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "region %s is not listed yet%s%.200s", r->name,
                        *r->trouble ? ": " : "", r->trouble);
     }
-    if (f->failing_since_ms && now_ms - f->failing_since_ms > KUBE_STALE_MS) {
+    if (f->failing_since_ms && now_ms - f->failing_since_ms > stale_ms) {
       return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "a part of region %s cannot be followed any more%s%.200s",
                        r->name, *r->trouble ? ": " : "", r->trouble);
     }
   }
-  if (now_ms - r->heard_ms > KUBE_STALE_MS) {
+  if (now_ms - r->heard_ms > stale_ms) {
     return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "the API server of region %s does not answer", r->name);
   }
   return eco_success();
@@ -275,6 +276,7 @@ eco_status kube_driver_open(const kube_driver_options *options, driver **out) {
   d->kubeconfig_dir = strdup(options->kubeconfig_dir);
   d->service_account_dir = strdup(options->service_account_dir);
   d->offer_simulator = options->offer_simulator;
+  d->heartbeat_ms = options->heartbeat_ms;
   d->host = options->host;
   (void)pthread_mutex_init(&d->lock, NULL);
   if (!d->installation || !d->kubeconfig_dir || !d->service_account_dir) {

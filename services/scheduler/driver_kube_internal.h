@@ -21,8 +21,7 @@ enum {
   KUBE_QUEUE_BUCKETS = 4096,
   KUBE_WORKERS = 4,  // writes of one region at a time
   KUBE_QUEUE_MAX = 16384,
-  KUBE_HEARTBEAT_MS = 5000,
-  KUBE_STALE_MS = 15000,  // unanswered heartbeats for so long: what is remembered is no evidence any more
+  KUBE_STALE_BEATS = 3,  // so many unanswered heartbeats: what is remembered is no evidence any more
 };
 
 typedef enum kube_kind {
@@ -108,6 +107,7 @@ typedef struct kube_driver {
   char *kubeconfig_dir;
   char *service_account_dir;
   bool offer_simulator;
+  int64_t heartbeat_ms;
   driver_host host;
   pthread_mutex_t lock;  // guards the lists and their regions' users
   kube_region *regions;

@@ -245,7 +245,7 @@ void *kube_heartbeat(void *arg) {
     }
     pthread_mutex_unlock(&r->lock);
     kube_request request = {
-        .method = "GET", .path = path, .accept = KUBE_ACCEPT_METADATA_LIST, .timeout_ms = KUBE_HEARTBEAT_MS};
+        .method = "GET", .path = path, .accept = KUBE_ACCEPT_METADATA_LIST, .timeout_ms = (int)r->driver->heartbeat_ms};
     if (kube_call(r->client, &request, &answer) == KUBE_OK) {
       pthread_mutex_lock(&r->lock);
       r->heard_ms = eco_boottime_ms();
@@ -253,6 +253,6 @@ void *kube_heartbeat(void *arg) {
       judge_past(r, seen, answer.body.data, answer.body.len);
     }
     kube_answer_free(&answer);
-  } while (kube_client_sleep(r->client, KUBE_HEARTBEAT_MS));
+  } while (kube_client_sleep(r->client, r->driver->heartbeat_ms));
   return NULL;
 }

@@ -18,7 +18,7 @@ import tempfile
 import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-LONGEST = "test_kube_driver.py"
+LONGEST = ("test_kube_faults.py", "test_kube_driver.py", "test_kit.py", "test_life.py", "test_recovery.py", "test_keys.py")
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "shared")]
 
 from ecotest import protos  # noqa: E402
@@ -45,8 +45,8 @@ def stack(pg):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Run in parallel, a file stays in one process and in order; crash tests stand alone and are the slow ones: those spread.
-    The longest file begins first: begun last, it would be waited for alone."""
-    items.sort(key=lambda item: item.path.name != LONGEST)
+    The longest files begin first and the crash tests come last, to fill what is left: no process ends long after the others."""
     for item in items:
         if item.path.name != "test_crash.py":
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: (item.path.name == "test_crash.py", item.path.name not in LONGEST))

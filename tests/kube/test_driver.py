@@ -1,5 +1,5 @@
 """The scheduler drives two real API servers: launch, drift, restart, loss, outage and return, two schedulers at once. Faults that
-a real API server does not commit on demand are in tests/integration/scheduler/test_kube_driver.py."""
+a real API server does not commit on demand are in tests/integration/scheduler/test_kube_faults.py."""
 import json
 import os
 import signal

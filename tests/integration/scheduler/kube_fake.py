@@ -10,7 +10,9 @@ import datetime
 import json
 import os
 import queue
+import random
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -39,12 +41,27 @@ def merged(old, new):
     return new
 
 
+def claim_addresses():
+    """127.<number>.0.0/16 is the pods' network of one cluster on this machine, for as long as the socket is open."""
+    numbers = list(range(1, 255))
+    random.shuffle(numbers)
+    for number in numbers:
+        claim = socket.socket()
+        try:
+            claim.bind((f"127.{number}.255.254", 8000))
+            return number, claim
+        except OSError:
+            claim.close()
+    raise AssertionError("every network of pods is taken")
+
+
 class Cluster:
     """Objects, their past, and who watches. `before` (method, path) -> None or (status, object[, headers]) is the test's say."""
 
-    def __init__(self, number, gpus=8):
+    def __init__(self, gpus=8):
         self.lock = threading.RLock()
-        self.number, self.version, self.objects, self.log, self.watchers = number, 1000, {}, [], []
+        self.number, self.claim = claim_addresses()
+        self.version, self.objects, self.log, self.watchers = 1000, {}, [], []
         self.before, self.requests, self.pods_made, self.processes = None, [], 0, {}
         self.compacted = 0
         self.running = True
@@ -328,3 +345,4 @@ class Cluster:
         with self.lock:
             for name in list(self.processes):
                 self.end(name)
+        self.claim.close()

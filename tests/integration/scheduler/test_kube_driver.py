@@ -1,99 +1,17 @@
-"""Instances in Kubernetes regions, driven by the whole scheduler against two API servers whose faults the test chooses
-(kube_fake.py): launch, drift, stop, and every fault of the table in docs/kubernetes.md. What real API servers do: tests/kube."""
+"""Instances in Kubernetes regions, driven by the whole scheduler against two stand-ins of the API server: launch, drift, restart,
+configuration, logs, stop. Its faults: test_kube_faults.py. What real API servers do: tests/kube."""
 
+import contextlib
 import json
-import os
-import shutil
 import threading
 import time
 
 import pytest
 
-import world as world_module
 from ecotest import pb
-from kube_fake import SPACE, Cluster, failure
-from test_kube_client import Api, make_authority
-from world import World, eventually
-
-S = pb.scheduler
-RUNNING, STOPPED, PROVISIONING, FAILED = (S.INSTANCE_STATUS_RUNNING, S.INSTANCE_STATUS_STOPPED, S.INSTANCE_STATUS_PROVISIONING,
-                                          S.INSTANCE_STATUS_FAILED)
-
-
-class Region:
-    def __init__(self, name, number, folder, configs):
-        self.name, self.cluster, self.api = name, Cluster(number), Api(folder)
-        self.token_file = os.path.join(configs, f"{name}.token")
-        with open(self.token_file, "w", encoding="utf-8") as f:
-            f.write("first")
-        self.api.script(lambda h, body: self.cluster.answer(h, body))
-        shutil.copy(self.api.config(user={"tokenFile": self.token_file}), os.path.join(configs, f"{name}.yaml"))
-
-    def close(self):
-        self.cluster.close()
-        self.api.close()
-
-
-class KubeWorld(World):
-    def __init__(self, stack, folder):
-        super().__init__(stack)
-        self.configs = os.path.join(stack.dir, "kubeconfigs")
-        os.makedirs(self.configs)
-        self.regions = {name: Region(name, 100 + i, folder, self.configs) for i, name in enumerate(("kube-a", "kube-b"))}
-        with open(self.seed, "w", encoding="utf-8") as f:
-            json.dump({"gpu_types": world_module.SEED["gpu_types"],
-                       "regions": [{"name": name, "driver": "kubernetes", "gpus": [{"gpu_type": "sim", "total": 1}],
-                                    "kubernetes": {"kubeconfig": f"{name}.yaml", "weights_gb": 10}} for name in self.regions]}, f)
-
-    def settings(self, **more):
-        out = super().settings(KUBECONFIG_DIR=self.configs, KUBERNETES_SIMULATOR="true", **more)
-        for name in ("PROCESS_STATE_DIR", "PROCESS_RUN_DIR", "PROCESS_ALLOW_COMMANDS", "PROCESS_SIMULATOR"):
-            out.pop(name)
-        return out
-
-    def until(self, instance, status, timeout=20, ready=None):
-        try:
-            return super().until(instance, status, timeout, ready)
-        except AssertionError as e:
-            raise AssertionError(f"{e}\n{self.get(instance)}\n{[c.said for c in self.clusters()]}\n{self.service.logs()[-3000:]}") from e
-
-    def clusters(self):
-        return [r.cluster for r in self.regions.values()]
-
-    def objects(self, kind):
-        return [o for c in self.clusters() for o in c.all(kind)]
-
-    def close(self):
-        for i in list(self.stack.sql("SELECT id FROM scheduler.instances WHERE status IN (2, 3) AND launch_state = 'done'")):
-            self.stop(i[0])
-        self.service.stop()
-        for r in self.regions.values():
-            r.close()
-        if self.end_billing:
-            self.end_billing()
-        for end in self.ends:
-            end()
-
-
-def rooms_are_seen(kube):
-    eventually(lambda: kube.stack.sql("SELECT min(total) FROM scheduler.gpu_rooms")[0][0] == 16, 30, 0.1, "free GPUs are seen")
-
-
-@pytest.fixture(scope="module")
-def kube(stack, tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("kube-pki"))
-    make_authority(folder)
-    w = KubeWorld(stack, folder)
-    w.start()
-    rooms_are_seen(w)
-    yield w
-    w.close()
-
-
-def gone(kube, instance):
-    kube.stopped(instance)
-    eventually(lambda: not [o for k in ("deployments", "secrets", "services", "pods") for o in kube.objects(k)
-                            if o["metadata"]["labels"].get("ecolink.io/instance") == str(instance)], 20, 0.1, "nothing is left")
+from ecotest.stack import NoAnswer
+from kube_fake import SPACE
+from kube_world import RUNNING, S, eventually, gone, pods_of, put_region, rooms_are_seen
 
 
 def test_a_launch_runs_in_two_clusters_and_leaves_nothing(kube):
@@ -107,7 +25,7 @@ def test_a_launch_runs_in_two_clusters_and_leaves_nothing(kube):
     assert owners == {d["metadata"]["uid"] for d in deployments}
     assert all(len(c.all("networkpolicies")) == 2 and len(c.all("persistentvolumeclaims")) == 1 for c in kube.clusters())
     route = kube.route(i.id)
-    assert sorted(r.host.split(".")[1] for r in route.replicas) == ["100", "101"]
+    assert sorted(r.host.split(".")[1] for r in route.replicas) == sorted(str(c.number) for c in kube.clusters())
     assert all(r.run_id.endswith(".0") for r in route.replicas)
     gone(kube, i.id)
     assert kube.reserved() == 0
@@ -173,12 +91,6 @@ def test_a_copy_of_our_object_is_deleted(kube):
     assert cluster.get("deployments", original["metadata"]["name"])["metadata"]["uid"] == original["metadata"]["uid"]
     kube.until(i.id, RUNNING, ready=2)
     gone(kube, i.id)
-
-
-def put_region(kube, name, **kubernetes):
-    request = S.PutRegionRequest(name=name, driver="kubernetes", kubernetes=S.KubernetesRegion(kubeconfig=f"{name}.yaml", weights_gb=10, **kubernetes))
-    request.gpus.add(gpu_type="sim", total=1)
-    return kube.stack.rpc("scheduler.PutRegion", request, S.Region, caller=kube.stack.operator())
 
 
 def test_a_region_configured_anew_is_followed_at_once(kube):
@@ -248,198 +160,6 @@ def test_a_lost_pod_is_withdrawn_and_replaced(kube):
     gone(kube, i.id)
 
 
-def pods_of(kube):
-    return sorted(p["metadata"]["uid"] for p in kube.objects("pods"))
-
-
-def trouble(answer, seconds, methods=("GET", "POST", "PATCH", "DELETE")):
-    until = time.monotonic() + seconds
-    return lambda method, path: answer if time.monotonic() < until and method in methods else None
-
-
-FAULTS = {
-    "429": (429, *failure(429, "TooManyRequests", "slow down")[1:], {"Retry_After": "1"}),
-    "500": failure(500, "InternalError", "etcdserver: request timed out"),
-    "401": failure(401, "Unauthorized", "Unauthorized"),
-    "409": failure(409, "Conflict", "the object has been modified"),
-    "terminating": failure(403, "Forbidden", "namespace is being terminated", details={"causes": [{"reason": "NamespaceTerminating"}]}),
-}
-
-
-@pytest.mark.parametrize("fault", sorted(FAULTS))
-def test_trouble_at_the_api_server_passes_and_touches_no_running_replica(kube, fault):
-    old = kube.running()
-    before = pods_of(kube)
-    methods = ("POST", "PATCH", "DELETE") if fault in ("409", "terminating") else ("GET", "POST", "PATCH", "DELETE")
-    for c in kube.clusters():
-        c.before = trouble(FAULTS[fault], 4, methods)
-        c.drop_watches()
-    new = kube.launch()
-    assert kube.get(old.id).ready_replicas == 2
-    kube.until(new.id, RUNNING, ready=2, timeout=60)
-    assert set(before) <= set(pods_of(kube))
-    assert len(kube.objects("deployments")) == 4
-    for c in kube.clusters():
-        c.before = None
-    gone(kube, new.id)
-    gone(kube, old.id)
-
-
-def test_a_region_that_is_cut_off_is_not_dead(kube):
-    i = kube.running()
-    before = pods_of(kube)
-    region = kube.regions["kube-a"]
-    region.cluster.before = trouble((503, {}), 20)
-    region.cluster.drop_watches()
-    time.sleep(18)  # absence: a region's silence, longer than a watch may idle
-    assert kube.get(i.id).ready_replicas == 2  # nothing is concluded from silence
-    assert len(kube.route(i.id).replicas) == 2
-    region.cluster.before = None
-    new = kube.launch()
-    kube.until(new.id, RUNNING, ready=2, timeout=60)
-    assert set(before) <= set(pods_of(kube))
-    gone(kube, new.id)
-    gone(kube, i.id)
-
-
-def standing(kube, name):
-    return kube.stack.rpc("scheduler.GetRegion", S.GetRegionRequest(name=name), S.Region, caller=kube.stack.operator()).status
-
-
-def declare(kube, name, lost):
-    request = S.PutRegionRequest(name=name, driver="kubernetes", lost=lost,
-                                 kubernetes=S.KubernetesRegion(kubeconfig=f"{name}.yaml", weights_gb=10))
-    request.gpus.add(gpu_type="sim", total=16)
-    return kube.stack.rpc("scheduler.PutRegion", request, S.Region, caller=kube.stack.operator())
-
-
-def test_a_region_is_lost_by_an_operators_word_alone(kube):
-    pair, alone = kube.running(), kube.launch(regions=["kube-a"], allow_single_region=True)
-    kube.until(alone.id, RUNNING, ready=1)
-    ending = kube.running()
-    cluster = kube.regions["kube-a"].cluster
-    cluster.before = lambda method, path: (503, {})
-    cluster.drop_watches()
-    kube.stop(ending.id)
-    time.sleep(4)  # absence: conclusions
-    assert kube.get(alone.id).status == RUNNING and kube.get(ending.id).status == S.INSTANCE_STATUS_STOPPING
-    assert declare(kube, "kube-a", True).status == "lost"
-    failed = kube.until(alone.id, FAILED)
-    assert failed.termination_reason == S.TERMINATION_REASON_CAPACITY_LOST
-    kube.until(ending.id, STOPPED)  # what was to end there has ended
-    half = kube.until(pair.id, RUNNING, ready=1)
-    assert [r.status_detail for r in half.replicas if r.region == "kube-a"] == ["its region was lost: waiting for room in another one"]
-    assert [r.region for r in kube.route(pair.id).replicas] == ["kube-b"]
-    for i in (pair, alone, ending):  # what was proved is charged, and settlements do not wait for the dead
-        meter = kube.meter(i.id)
-        assert all(m.ended_at_us for m in meter.intervals if m.region == "kube-a")
-    eventually(lambda: kube.meter(alone.id).complete, 10, 0.1, "its meter is complete")
-    with pytest.raises(Exception) as refusal:
-        kube.launch(regions=["kube-a"], allow_single_region=True)
-    assert refusal.value.code == "insufficient_capacity"
-    # it came back after all: its running pod is adopted, and what should have ended there ends
-    before = cluster.pods_made
-    cluster.before = None
-    declare(kube, "kube-a", False)
-    kube.until(pair.id, RUNNING, ready=2, timeout=60)
-    assert cluster.pods_made == before
-    eventually(lambda: len(cluster.all("deployments")) == 1, 20, 0.1, "nothing is left of the others")
-    gone(kube, pair.id)
-    rooms_are_seen(kube)
-    assert kube.reserved() == 0
-
-
-def test_a_scheduler_that_dies_while_it_gives_a_region_up_goes_on(kube):
-    both = [kube.running(), kube.running()]
-    kube.service.stop()
-    crash = kube.start(crash_point="scheduler.lost.given_up")
-    cluster = kube.regions["kube-a"].cluster
-    cluster.before = lambda method, path: (503, {})
-    cluster.drop_watches()
-    declare(kube, "kube-a", True)
-    crash.process.wait(30)
-    kube.start()
-    for i in both:
-        kube.until(i.id, RUNNING, ready=1)
-    cluster.before = None
-    declare(kube, "kube-a", False)
-    for i in both:
-        kube.until(i.id, RUNNING, ready=2, timeout=60)
-        gone(kube, i.id)
-    assert kube.reserved() == 0
-
-
-def test_a_position_that_is_too_old_is_listed_anew(kube):
-    i = kube.running()
-    cluster = kube.regions["kube-a"].cluster
-    name = cluster.all("deployments")[0]["metadata"]["name"]
-    cluster.before = lambda method, path: failure(410, "Expired", "too old") if "watch=1" in path else None
-    cluster.drop_watches()
-    cluster.compact()
-    cluster.drop(("deployments", SPACE, name))
-    eventually(lambda: cluster.get("deployments", name), 20, 0.1, "what was missed is seen by listing")
-    cluster.before = None
-    kube.until(i.id, RUNNING, ready=2, timeout=60)
-    gone(kube, i.id)
-
-
-def test_a_kind_that_cannot_be_followed_any_more_proves_nothing(kube):
-    """The API server answers, but for pods: what was seen of them before is no evidence any more."""
-    i = kube.running()
-    region = kube.regions["kube-a"]
-    region.cluster.before = lambda method, path: failure(403, "Forbidden", "no pods for you") if "/pods" in path else None
-    region.cluster.drop_watches()
-    told = len(kube.service.logs())
-    eventually(lambda: "cannot be followed any more" in kube.service.logs()[told:], 40, 0.2, "the scheduler says it")
-    def watermark():
-        return kube.stack.sql("SELECT observed_until_us FROM scheduler.regions WHERE name = 'kube-a'")[0][0]
-    proved = watermark()
-    time.sleep(2)  # absence: conclusions
-    assert watermark() == proved
-    assert kube.get(i.id).ready_replicas == 2
-    assert standing(kube, "kube-a") == "available"  # it fails, but not for a minute yet
-    aged = kube.stack.sql("UPDATE scheduler.regions SET failing_since = failing_since - interval '1 minute'"
-                          " WHERE failing_since IS NOT NULL RETURNING name")
-    assert aged == [("kube-a",)]
-    assert standing(kube, "kube-a") == "unreachable"
-    with pytest.raises(Exception) as refusal:
-        kube.launch(regions=["kube-a"], allow_single_region=True)
-    assert refusal.value.code == "insufficient_capacity"
-    region.cluster.before = None
-    eventually(lambda: watermark() > proved, 60, 0.2, "it goes on")
-    eventually(lambda: standing(kube, "kube-a") == "available", 10, 0.1, "one good look ends it")
-    gone(kube, i.id)
-
-
-def test_an_older_past_is_noticed(kube):
-    i = kube.running()
-    cluster = kube.regions["kube-b"].cluster
-    with cluster.lock:
-        cluster.version -= 500
-        cluster.log = []
-        name = cluster.all("deployments")[0]["metadata"]["name"]
-        cluster.objects.pop(("deployments", SPACE, name))  # the restored past does not know it, and no watch tells
-    eventually(lambda: cluster.get("deployments", name), 30, 0.1, "it is made again")
-    kube.until(i.id, RUNNING, ready=2, timeout=60)
-    gone(kube, i.id)
-
-
-def test_an_expired_token_is_renewed(kube):
-    i = kube.running()
-    region = kube.regions["kube-a"]
-    region.cluster.token = "second"
-    region.cluster.drop_watches()
-    time.sleep(2)  # act: the old token is refused meanwhile
-    with open(region.token_file, "w", encoding="utf-8") as f:
-        f.write("second")
-    new = kube.launch()
-    kube.until(new.id, RUNNING, ready=2, timeout=60)
-    assert kube.get(i.id).ready_replicas == 2
-    region.cluster.token = None
-    gone(kube, new.id)
-    gone(kube, i.id)
-
-
 def test_a_killed_scheduler_finds_everything_again(kube):
     i = kube.running()
     before = pods_of(kube)
@@ -455,13 +175,15 @@ def test_a_killed_scheduler_finds_everything_again(kube):
 
 
 def launched(kube, **fields):
-    """The launch whose answer may be lost with the scheduler that gave it."""
+    """The launch whose answer may be lost with the scheduler that gave it: nobody waits for it."""
     before = kube.stack.sql("SELECT coalesce(max(id), 0) FROM scheduler.instances")[0][0]
-    try:
-        return kube.launch(timeout=5, **fields)
-    except Exception:  # pylint: disable=broad-exception-caught
-        found = kube.stack.sql(f"SELECT id FROM scheduler.instances WHERE id > {before} AND launch_state = 'done'")
-        return S.Instance(id=found[0][0])
+
+    def ask():
+        with contextlib.suppress(NoAnswer):
+            kube.launch(timeout=30, **fields)
+    threading.Thread(target=ask, daemon=True).start()
+    found = eventually(lambda: kube.stack.sql(f"SELECT id FROM scheduler.instances WHERE id > {before} AND launch_state = 'done'"), 30, 0.02)
+    return S.Instance(id=found[0][0])
 
 
 @pytest.mark.parametrize("point", ["kubernetes.object_created", "kubernetes.object_created:2", "scheduler.reconcile.applied",
@@ -496,30 +218,6 @@ def test_last_lines_outlive_their_pod(kube):
     assert {line.replica_id for line in kept.data} == {1, 2}
     after = logs_of(kube, i.id, cursor=kept.next_cursor)
     assert not after.data and after.ended
-
-
-def test_yesterdays_database_kills_nobody(kube):
-    """Objects without rows: too many, so nothing is removed before an operator confirms it."""
-    running = [kube.running() for _ in range(7)]
-    before = pods_of(kube)
-    kube.service.stop()
-    ids = ",".join(str(i.id) for i in running)
-    saved = kube.stack.sql(f"SELECT id, instance_id, gone FROM (SELECT id, instance_id, gone FROM scheduler.replicas "
-                           f"WHERE instance_id IN ({ids})) r")
-    assert len(saved) == 14
-    kube.stack.sql(f"UPDATE scheduler.replicas SET gone = true WHERE instance_id IN ({ids})")
-    kube.start()
-    time.sleep(5)  # absence: deletions
-    assert pods_of(kube) == before
-    assert "confirm" in kube.stack.sql("SELECT trouble FROM scheduler.regions WHERE name = 'kube-a'")[0][0]
-    kube.stack.sql(f"UPDATE scheduler.replicas SET gone = false WHERE instance_id IN ({ids})")
-    for i in running:
-        kube.until(i.id, RUNNING, ready=2)
-    eventually(lambda: not kube.stack.sql("SELECT 1 FROM scheduler.regions WHERE trouble <> ''"), 10, 0.1, "the alarm ends")
-    for i in running:
-        kube.stop(i.id)
-    for i in running:
-        gone(kube, i.id)
 
 
 def test_a_stop_at_any_moment_of_the_start_is_clean(kube):
