@@ -20,11 +20,13 @@ typedef struct scheduler_app {
   int64_t drain_default_s;
   int64_t hold_grace_s;
   int64_t log_keep_s;
+  int64_t weights_keep_s;
 
   eco_seal_key seal_public;
   eco_seal_key seal_secret;
   const char *kubeconfig_dir;
   const char *service_account_dir;
+  const char *weights_image;
   bool kubernetes_simulator;
   int64_t kubernetes_heartbeat_ms;
   driver *process_driver;  // NULL: no PROCESS_STATE_DIR was given

@@ -1,4 +1,4 @@
-// What runs replicas: the interface that the `process` driver implements and the Kubernetes driver will implement next.
+// What runs replicas: the interface of the `process` and the `kubernetes` driver.
 //
 // A driver is level-triggered: the reconciler says again and again what should exist (apply) and what should not
 // (remove), and asks what does (observe). Every call is idempotent; a driver holds no truth that a restart of the
@@ -50,6 +50,7 @@ typedef struct replica_spec {
   int gpu_count;
   const char *model_repo;  // Hugging Face source, "" otherwise
   const char *model_revision;
+  bool hub_cache;  // the engine looks for its weights in the Hub's cache layout: they may be brought there before
   const char *model_path;      // shared filesystem source, "" otherwise
   const char *hf_token;        // "" when there is none
   const driver_mount *mounts;  // ends with filesystem NULL; NULL: none
@@ -124,7 +125,7 @@ typedef struct driver_ops {
   // Tells everything of ours that exists in the region. A failure means "unknown", never "nothing".
   eco_status (*observe)(driver *d, const char *region, replica_observe_fn fn, void *arg);
   // Lines from `offset` on (at most max_lines); offset -1: the last max_lines. *next_offset for the following call.
-  // Kept after the replica's end until forget.
+  // Kept after the replica's end until forget, unless the driver gives the last lines to its host instead.
   eco_status (*logs)(driver *d, const char *region, int64_t instance_id, int replica_id, int64_t offset, int max_lines,
                      replica_log_fn fn, void *arg, int64_t *next_offset);
   // Drops logs and directories of a replica that ended.
@@ -153,8 +154,10 @@ typedef struct kube_driver_options {
   const char *installation;         // uuid: the label by which we know our own
   const char *kubeconfig_dir;       // where regions' kubeconfig files lie
   const char *service_account_dir;  // for in_cluster
+  const char *weights_image;        // of regions that name none; ""
   bool offer_simulator;             // for test clusters
   int64_t heartbeat_ms;             // three unanswered ones: what was seen is no evidence any more
+  int64_t weights_keep_s;           // volumes of weights that nobody uses go after so long
   driver_host host;
 } kube_driver_options;
 ECO_CHECKED eco_status kube_driver_open(const kube_driver_options *options, driver **out);

@@ -145,8 +145,7 @@ static size_t judge_all(kube_region *r, const key *keys, size_t n, replica_obser
   return told;
 }
 
-// Whether what is remembered is evidence. Lock held.
-static eco_status fresh(kube_region *r) {
+eco_status kube_fresh(kube_region *r) {
   int64_t now_ms = eco_boottime_ms();
   int64_t stale_ms = KUBE_STALE_BEATS * r->driver->heartbeat_ms;
   for (int k = 0; k < KUBE_OWN_KINDS; k++) {
@@ -170,7 +169,7 @@ static eco_status driver_version(driver *base, const char *region, uint64_t *out
   KUBE_USED kube_region *r = NULL;
   ECO_TRY(kube_region_take((kube_driver *)base, region, &r));
   pthread_mutex_lock(&r->lock);
-  eco_status st = fresh(r);
+  eco_status st = kube_fresh(r);
   *out = r->changes;
   pthread_mutex_unlock(&r->lock);
   return st;
@@ -181,7 +180,7 @@ static eco_status driver_observe(driver *base, const char *region, replica_obser
   size_t n = 0;
   ECO_TRY(kube_region_take((kube_driver *)base, region, &r));
   pthread_mutex_lock(&r->lock);
-  eco_status st = fresh(r);
+  eco_status st = kube_fresh(r);
   key *keys = eco_ok(st) ? collect(r, &n) : NULL;
   replica_observation *seen = keys ? calloc(n + 1, sizeof(*seen)) : NULL;
   size_t told = seen ? judge_all(r, keys, n, seen) : 0;
@@ -249,6 +248,7 @@ static void driver_close(driver *base) {
   free(d->installation);
   free(d->kubeconfig_dir);
   free(d->service_account_dir);
+  free(d->weights_image);
   free(d);
 }
 
@@ -275,11 +275,13 @@ eco_status kube_driver_open(const kube_driver_options *options, driver **out) {
   d->installation = strdup(options->installation);
   d->kubeconfig_dir = strdup(options->kubeconfig_dir);
   d->service_account_dir = strdup(options->service_account_dir);
+  d->weights_image = strdup(options->weights_image);
   d->offer_simulator = options->offer_simulator;
   d->heartbeat_ms = options->heartbeat_ms;
+  d->weights_keep_s = options->weights_keep_s;
   d->host = options->host;
   (void)pthread_mutex_init(&d->lock, NULL);
-  if (!d->installation || !d->kubeconfig_dir || !d->service_account_dir) {
+  if (!d->installation || !d->kubeconfig_dir || !d->service_account_dir || !d->weights_image) {
     driver_close(&d->base);
     return eco_error(ECO_OVERLOADED, "not enough memory");
   }

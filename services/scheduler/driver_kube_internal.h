@@ -21,7 +21,9 @@ enum {
   KUBE_QUEUE_BUCKETS = 4096,
   KUBE_WORKERS = 4,  // writes of one region at a time
   KUBE_QUEUE_MAX = 16384,
-  KUBE_STALE_BEATS = 3,  // so many unanswered heartbeats: what is remembered is no evidence any more
+  KUBE_STALE_BEATS = 3,     // so many unanswered heartbeats: what is remembered is no evidence any more
+  KUBE_COLLECT_MS = 60000,  // how often unused volumes are looked for
+  KUBE_PROGRESS_MS = 2000,  // how often downloads are asked how far they are
 };
 
 typedef enum kube_kind {
@@ -91,6 +93,8 @@ typedef struct kube_region {
   int worker_count;
   pthread_t heart;
   bool heart_running;
+  pthread_t progress;
+  bool progress_running;
   int64_t heard_ms;  // last answered heartbeat
   char trouble[KUBE_MESSAGE_MAX];
   bool prepared;     // the namespace's own objects were seen to be there
@@ -106,8 +110,10 @@ typedef struct kube_driver {
   char *installation;
   char *kubeconfig_dir;
   char *service_account_dir;
+  char *weights_image;
   bool offer_simulator;
   int64_t heartbeat_ms;
+  int64_t weights_keep_s;
   driver_host host;
   pthread_mutex_t lock;  // guards the lists and their regions' users
   kube_region *regions;
@@ -144,6 +150,12 @@ bool kube_find_stray(const kube_region *r, kube_kind kind, int64_t instance_id, 
 
 void *kube_reflect(void *reflector);
 void *kube_heartbeat(void *region);
+void *kube_progress(void *region);
+// Marks volumes that nobody uses, and deletes those that were unused for weights_keep_s. Called now and then.
+void kube_collect_volumes(kube_region *r);
+int64_t kube_collect_interval_ms(const kube_driver *d);
+// Whether what is remembered is evidence. Lock held.
+ECO_CHECKED eco_status kube_fresh(kube_region *r);
 
 kube_work *kube_work_find(kube_region *r, int64_t instance_id, int replica_id);  // lock held
 ECO_CHECKED eco_status kube_work_put(kube_region *r, kube_action action, int64_t instance_id, int replica_id,

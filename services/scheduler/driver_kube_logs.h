@@ -11,6 +11,8 @@ ECO_CHECKED eco_status kube_logs_read(kube_region *r, int64_t instance_id, int r
 // Pure.
 bool kube_log_line(const char *line, size_t len, int64_t *at_ns, size_t *text);
 
+// The percentage that the last line of a download tells; -1: none does. Pure.
+int kube_download_percent(const char *log, size_t len);
 // Hands the scheduler the last lines of a replica that is about to be removed. What cannot be read is let go.
 void kube_logs_keep(kube_region *r, int64_t instance_id, int replica_id);
 

@@ -89,6 +89,7 @@ static eco_status open_region(kube_region *r, const char *name, const uint8_t *c
   memcpy(r->config, config, len);
   r->config_len = len;
   ECO_TRY(kube_place_build(r->driver->installation, r->name, r->given, &r->place));
+  kube_place_default_weights(&r->place, r->driver->weights_image);
   ECO_TRY(load_config(r->driver, r->given, &access));
   note_api_address(r, access.server);
   const kube_client_options options = {.user_agent = "ecolink-scheduler/" ECO_VERSION};
@@ -120,6 +121,7 @@ static void start_region(kube_region *r) {
     r->worker_count += start_thread(&r->workers[r->worker_count], kube_worker, r, "kube-write") ? 1 : 0;
   }
   r->heart_running = start_thread(&r->heart, kube_heartbeat, r, "kube-heart");
+  r->progress_running = start_thread(&r->progress, kube_progress, r, "kube-progress");
 }
 
 static void stop_region(kube_region *r) {
@@ -141,6 +143,9 @@ static void join_region(kube_region *r) {
   }
   if (r->heart_running) {
     (void)pthread_join(r->heart, NULL);
+  }
+  if (r->progress_running) {
+    (void)pthread_join(r->progress, NULL);
   }
 }
 

@@ -30,6 +30,7 @@ const char *kube_client_namespace(const kube_client *client);
 // ---- one request ----
 #define KUBE_JSON "application/json"
 #define KUBE_APPLY "application/apply-patch+yaml"
+#define KUBE_MERGE_PATCH "application/merge-patch+json"
 #define KUBE_JSON_PATCH "application/json-patch+json"
 // Metadata alone: secrets are watched without their content.
 #define KUBE_ACCEPT_METADATA_LIST "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"

@@ -80,6 +80,7 @@ bool kube_meta_read(yyjson_val *object, const char *installation, kube_meta *out
   out->instance_id = number(text(labels, KUBE_LABEL_INSTANCE));
   out->replica_id = (int)number(text(labels, KUBE_LABEL_REPLICA));
   out->generation = number(text(get(metadata, "annotations"), KUBE_NOTE_GENERATION));
+  out->unused_since_us = time_of(text(get(metadata, "annotations"), KUBE_NOTE_UNUSED), 0);
   out->deleting = *text(metadata, "deletionTimestamp") != '\0';
   read_managers(metadata, out);
   return whole;
@@ -173,6 +174,24 @@ static void count_exits(const kube_pod_digest *before, int64_t last_us, int64_t 
   }
 }
 
+// Of the container that brings the weights: its troubles are the pod's until it is done.
+static void read_download(yyjson_val *c, kube_pod_digest *out) {
+  yyjson_val *state = get(c, "state");
+  yyjson_val *waiting = get(state, "waiting");
+  yyjson_val *last = get(get(c, "lastState"), "terminated");
+  yyjson_val *terminated = get(state, "terminated");
+  if (terminated && yyjson_get_sint(get(terminated, "exitCode")) == 0) {
+    return;
+  }
+  out->downloading = get(state, "running") != NULL;
+  copy(out->reason, sizeof(out->reason), text(waiting, "reason"));
+  copy(out->words, sizeof(out->words), text(waiting, "message"));
+  if (terminated || last) {
+    copy(out->reason, sizeof(out->reason), KUBE_DOWNLOAD_FAILED);
+    copy(out->words, sizeof(out->words), text(terminated ? terminated : last, "message"));
+  }
+}
+
 bool kube_pod_read(yyjson_val *object, const char *installation, const kube_pod_digest *before, int64_t shift_us,
                    int64_t now_us, kube_pod_digest *out) {
   *out = (kube_pod_digest){0};
@@ -194,6 +213,13 @@ bool kube_pod_read(yyjson_val *object, const char *installation, const kube_pod_
       read_container(c, shift_us, out, &exit_us);
     }
   }
+  yyjson_arr_foreach(get(status, "initContainerStatuses"), i, n, c) {
+    if (strcmp(text(c, "name"), KUBE_WEIGHTS_CONTAINER) == 0) {
+      read_download(c, out);
+    }
+  }
+  bool known = before && strcmp(before->meta.uid, out->meta.uid) == 0;
+  out->percent = known && before->downloading && out->downloading ? before->percent : -1;
   if (strcmp(phase, "Failed") == 0 || strcmp(phase, "Succeeded") == 0) {
     out->ended = true;  // evicted, or its node shut down
     out->exit_count += out->state != KUBE_POD_TERMINATED;

@@ -16,7 +16,8 @@ typedef struct kube_meta {
   bool ours;            // carries this installation's label
   int64_t instance_id;  // 0: not a replica's
   int replica_id;
-  int64_t generation;  // of the replica, as noted on the object; 0: none
+  int64_t generation;       // of the replica, as noted on the object; 0: none
+  int64_t unused_since_us;  // a volume's, as noted on it; 0: it is used
   bool deleting;
   // Somebody else's hand: another field manager owns a part of what we said.
   bool edited;
@@ -29,6 +30,8 @@ typedef struct kube_deployment_digest {
   char volume[KUBE_NAME_MAX];    // "": none
   char trouble[KUBE_WORDS_MAX];  // why no pod can be made; "": nothing
 } kube_deployment_digest;
+
+#define KUBE_DOWNLOAD_FAILED "DownloadFailed"  // no reason of Kubernetes': our own, of the weights' container
 
 typedef enum kube_pod_state { KUBE_POD_WAITING, KUBE_POD_RUNNING, KUBE_POD_TERMINATED } kube_pod_state;
 
@@ -45,6 +48,8 @@ typedef struct kube_pod_digest {
   kube_pod_state state;        // of the engine's container
   char reason[48];             // "ImagePullBackOff", "OOMKilled", "Evicted", ...
   char words[KUBE_WORDS_MAX];  // its message
+  bool downloading;            // the init container that brings the weights is at work
+  int percent;                 // how far it is; -1: not known
   int exit_code;               // of the last exit
   char exit_reason[48];
   int restarts;

@@ -83,6 +83,21 @@ static void say_waiting(const kube_pod_digest *p, replica_observation *out) {
       return;
     }
   }
+  if (p->downloading && p->percent >= 0) {
+    say(out, "downloading weights %d %%", p->percent);
+    return;
+  }
+  // said until it gets further again: the same failure over and over is no progress
+  if (strcmp(p->reason, KUBE_DOWNLOAD_FAILED) == 0) {
+    const char *why = strstr(p->words, "ecolink-weights: ");
+    why = why ? why + strlen("ecolink-weights: ") : p->words;
+    say(out, "the weights cannot be downloaded, trying again: %.100s", *why ? why : "no more is known");
+    return;
+  }
+  if (p->downloading) {
+    say(out, "downloading weights");
+    return;
+  }
   if (!p->scheduled) {
     say(out, *p->words ? "waiting for a free place: %.110s" : "waiting for a free place", p->words);
   } else if (starts(p->reason, "CreateContainer") || starts(p->reason, "RunContainer")) {

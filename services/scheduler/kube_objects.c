@@ -35,6 +35,10 @@ bool kube_wants_volume(const kube_place *place, const replica_spec *spec) {
   return place->weights != KUBE_WEIGHTS_NONE && *spec->model_repo;
 }
 
+bool kube_wants_download(const kube_place *place, const replica_spec *spec) {
+  return kube_wants_volume(place, spec) && spec->hub_cache && *place->weights_image;
+}
+
 bool kube_wants_secret(const replica_spec *spec) {
   for (const driver_name_value *e = spec->env; e && e->name; e++) {
     if (e->secret) {

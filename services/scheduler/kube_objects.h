@@ -25,8 +25,10 @@
 // On the Deployment: which parts belong to it.
 #define KUBE_NOTE_SECRET "ecolink.io/secret"
 #define KUBE_NOTE_VOLUME "ecolink.io/volume"
+#define KUBE_NOTE_UNUSED "ecolink.io/unused-since"  // on a volume that no replica has
 #define KUBE_MANAGER "ecolink-scheduler"
 #define KUBE_CONTAINER "engine"
+#define KUBE_WEIGHTS_CONTAINER "weights"
 #define KUBE_SERVICE_ACCOUNT "ecolink-replica"
 
 // "eco-142-1", a DNS label.
@@ -34,6 +36,8 @@ void kube_replica_name(int64_t instance_id, int replica_id, char out[KUBE_NAME_M
 void kube_volume_name(const char *account_id, const char *repo, const char *revision, char out[KUBE_NAME_MAX]);
 // Whether the replica's weights come from a volume of their own.
 bool kube_wants_volume(const kube_place *place, const replica_spec *spec);
+// Whether an init container brings them there.
+bool kube_wants_download(const kube_place *place, const replica_spec *spec);
 bool kube_wants_secret(const replica_spec *spec);
 bool kube_wants_service(const kube_place *place);
 const char *kube_service_type(const kube_place *place);

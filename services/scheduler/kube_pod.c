@@ -66,6 +66,15 @@ static bool names_variable(const replica_spec *spec, const char *name) {
   return false;
 }
 
+static bool names_secret(const replica_spec *spec, const char *name) {
+  for (const driver_name_value *e = spec->env; e && e->name; e++) {
+    if (e->secret && strcmp(e->name, name) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 static void put_env(kube_json *j, yyjson_mut_val *list, const char *name, const char *value) {
   yyjson_mut_val *e = kube_add_obj(j, list);
   kube_put_str(j, e, "name", name);
@@ -268,6 +277,33 @@ static void put_container_security(kube_json *j, yyjson_mut_val *container) {
   kube_add_str(j, kube_put_arr(j, kube_put_obj(j, s, "capabilities"), "drop"), "ALL");
 }
 
+// ---- weights ----
+// Downloads into the volume before the engine starts. Its last words become the reason that the owner reads.
+static void put_download(kube_json *j, yyjson_mut_val *pod, const kube_place *place, const replica_spec *spec) {
+  const char *const args[] = {"--repo",     spec->model_repo,
+                              "--revision", spec->model_revision,
+                              "--cache",    eco_sprintf(j->arena, "%s/huggingface/hub", WEIGHTS)};
+  yyjson_mut_val *c = kube_add_obj(j, kube_put_arr(j, pod, "initContainers"));
+  kube_put_str(j, c, "name", KUBE_WEIGHTS_CONTAINER);
+  kube_put_str(j, c, "image", place->weights_image);
+  yyjson_mut_val *list = kube_put_arr(j, c, "args");
+  for (size_t i = 0; i < sizeof(args) / sizeof(args[0]); i++) {
+    kube_add_str(j, list, literal(j, args[i]));
+  }
+  yyjson_mut_val *env = kube_put_arr(j, c, "env");
+  if (*place->given->hub_url) {
+    put_env(j, env, "HF_ENDPOINT", place->given->hub_url);
+  }
+  if (*spec->hf_token || names_secret(spec, "HF_TOKEN")) {
+    put_secret_env(j, env, spec, "HF_TOKEN");
+  }
+  kube_put_str(j, c, "terminationMessagePolicy", "FallbackToLogsOnError");
+  put_container_security(j, c);
+  yyjson_mut_val *m = kube_add_obj(j, kube_put_arr(j, c, "volumeMounts"));
+  kube_put_str(j, m, "name", "weights");
+  kube_put_str(j, m, "mountPath", WEIGHTS);
+}
+
 // ---- the whole ----
 static eco_status put_container(kube_json *j, yyjson_mut_val *pod, const kube_place *place, const replica_spec *spec) {
   const driver_vars vars = {
@@ -313,5 +349,8 @@ eco_status kube_put_pod(kube_json *j, yyjson_mut_val *template, const kube_place
   }
   put_place(j, pod, place, spec);
   put_pod_security(j, pod);
+  if (kube_wants_download(place, spec)) {
+    put_download(j, pod, place, spec);
+  }
   return put_container(j, pod, place, spec);
 }

@@ -132,7 +132,8 @@ eco_status kube_place_build(const char *installation, const char *region, const 
                       .system_namespace = or_default(g->system_namespace, "ecolink-system"),
                       .cluster_domain = or_default(g->cluster_domain, "cluster.local"),
                       .gpu_label = or_default(g->gpu_label, "nvidia.com/gpu.product"),
-                      .gpu_resource = or_default(g->gpu_resource, "nvidia.com/gpu")};
+                      .gpu_resource = or_default(g->gpu_resource, "nvidia.com/gpu"),
+                      .weights_image = strcmp(g->weights_image, "none") == 0 ? "" : g->weights_image};
   if (!is_dns_label(out->name_space) || !is_dns_label(out->system_namespace)) {
     return bad("namespace", "is lower-case letters, digits and dashes, at most 63");
   }
@@ -145,9 +146,18 @@ eco_status kube_place_build(const char *installation, const char *region, const 
   if (g->cpu_milli_per_gpu < 0 || g->memory_mb_per_gpu < 0) {
     return bad("cpu_milli_per_gpu", "and memory_mb_per_gpu are not negative");
   }
+  if (*g->hub_url && strncmp(g->hub_url, "https://", 8) != 0 && strncmp(g->hub_url, "http://", 7) != 0) {
+    return bad("hub_url", "is an address like https://huggingface.co");
+  }
   ECO_TRY(check_lists(g));
   ECO_TRY(read_endpoint(g, &out->endpoint));
   return read_weights(g, out);
+}
+
+void kube_place_default_weights(kube_place *place, const char *image) {
+  if (!*place->given->weights_image) {
+    place->weights_image = image;
+  }
 }
 
 const char *kube_place_namespace(const Ecolink__V1__KubernetesRegion *given) {

@@ -27,11 +27,14 @@ typedef struct kube_place {
   const char *gpu_resource;
   kube_weights weights;
   int weights_gb;
+  const char *weights_image;  // brings the weights before the engine starts; "": engines download for themselves
 } kube_place;
 
 // INVALID_REQUEST with param "kubernetes" and the field at fault. Everything in *out is borrowed.
 ECO_CHECKED eco_status kube_place_build(const char *installation, const char *region,
                                         const Ecolink__V1__KubernetesRegion *given, kube_place *out);
+// The weights' image of regions that name none: the installation's.
+void kube_place_default_weights(kube_place *place, const char *image);
 // Where its replicas live.
 const char *kube_place_namespace(const Ecolink__V1__KubernetesRegion *given);
 // The value of the GPU label that stands for a GPU type.

@@ -21,6 +21,7 @@ typedef struct engine_preset {
   const char *repo_env;                  // environment variable for the repository, where there is no flag; NULL
   const char *health_path;
   int port;
+  bool hub_cache;     // reads its weights from the Hub's cache layout (HF_HOME)
   bool lists_models;  // GET /v1/models names the served model
   bool local_only;    // a stand-in for tests and tours: drivers with images do not offer it
 } engine_preset;

@@ -178,6 +178,8 @@ class Cluster:
             return self.delete(key, old, json.loads(body or b"{}"))
         if "json-patch" in media:
             return self.json_patch(key, old, json.loads(body))
+        if "merge-patch" in media:
+            return self.merge_patch(key, old, json.loads(body))
         return self.apply(key, old, json.loads(body), query)
 
     def create(self, kind, space, obj, query):
@@ -217,6 +219,15 @@ class Cluster:
                 return failure(409, "Conflict", "the test failed")
             if step["op"] == "replace":
                 at[last] = step["value"]
+        return 200, self.put(key[0], key[1], new)
+
+    def merge_patch(self, key, old, patch):
+        meta = patch["metadata"]
+        if any(meta.get(f, old["metadata"][f]) != old["metadata"][f] for f in ("uid", "resourceVersion")):
+            return failure(409, "Conflict", "the object has been modified")
+        notes = {**old["metadata"].get("annotations", {}), **meta.get("annotations", {})}
+        new = copy.deepcopy(old)
+        new["metadata"]["annotations"] = {k: v for k, v in notes.items() if v is not None}
         return 200, self.put(key[0], key[1], new)
 
     def delete(self, key, old, options):

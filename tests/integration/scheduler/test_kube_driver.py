@@ -233,3 +233,32 @@ def test_a_stop_at_any_moment_of_the_start_is_clean(kube):
     kube.start()
     i = kube.running()
     gone(kube, i.id)
+
+
+def test_a_volume_that_nobody_uses_goes_after_its_time(kube):
+    kube.service.stop()
+    kube.start(WEIGHTS_KEEP_S=3600)
+    cluster = kube.regions["kube-a"].cluster
+
+    def volumes():
+        return [(v["metadata"]["uid"], v["metadata"].get("annotations", {}).get("ecolink.io/unused-since")) for v in cluster.all("persistentvolumeclaims")]
+    i = kube.running()
+    assert len(volumes()) == 1
+    kube.service.stop()
+    kube.start(WEIGHTS_KEEP_S=20)  # looked for every two seconds
+    kube.until(i.id, RUNNING, ready=2)
+    time.sleep(3)  # absence: marks on what is used
+    assert [since for _, since in volumes()] == [None]
+    gone(kube, i.id)
+    uid, _ = volumes()[0]
+    eventually(lambda: volumes()[0][1], 10, 0.1, "it is marked as unused")
+    j = kube.running()
+    eventually(lambda: volumes() == [(uid, None)], 10, 0.1, "a launch uses it again, and the mark goes")
+    gone(kube, j.id)
+    eventually(lambda: volumes() and volumes()[0][1], 10, 0.1, "it is marked again")
+    assert volumes()[0][0] == uid
+    kube.stack.advance(30)
+    eventually(lambda: not volumes(), 10, 0.1, "it is deleted")
+    k = kube.running()
+    assert len(volumes()) == 1 and volumes()[0][0] != uid
+    gone(kube, k.id)

@@ -64,12 +64,12 @@ class Shelf:
     """A stand-in for the registry."""
 
     def __init__(self):
-        self.acquired, self.refuse, self.region = [], None, ""
+        self.acquired, self.refuse, self.region, self.repo = [], None, "", "org/name"
 
     def answer(self, model_id):
         if model_id == "mdl_unknown":
             raise Refusal("not_found", "no such model")
-        model = R.Model(id=model_id, account_id="acc_a", name="my-llama", source=R.MODEL_SOURCE_HUGGINGFACE, repo="org/name",
+        model = R.Model(id=model_id, account_id="acc_a", name="my-llama", source=R.MODEL_SOURCE_HUGGINGFACE, repo=self.repo,
                         revision="main", category=R.MODEL_CATEGORY_CHAT)
         out = R.AcquireModelResponse(model=model)
         if self.region:

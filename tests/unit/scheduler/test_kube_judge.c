@@ -122,6 +122,72 @@ static void test_each_state_of_a_pod_has_its_phase_and_words(void **state) {
   assert_non_null(strstr(judged("pod", NULL, NULL).detail, "waiting for its pod"));
 }
 
+#define INIT(state, last)                                                                               \
+  ",\"initContainerStatuses\":[{\"name\":\"weights\",\"state\":" state ",\"lastState\":{" last          \
+  "}}]"                                                                                                 \
+  ",\"containerStatuses\":[{\"name\":\"engine\",\"restartCount\":0,\"state\":{\"waiting\":{\"reason\":" \
+  "\"PodInitializing\"}}}]"
+#define GATED                                                                                                         \
+  "\"terminated\":{\"exitCode\":2,\"reason\":\"Error\",\"message\":\"ecolink-weights: the hub shows a/b only to who " \
+  "may see "                                                                                                          \
+  "it: the model needs an hf_token\\n\"}"
+
+static void test_downloads_tell_how_far_they_are_and_why_they_fail(void **state) {
+  (void)state;
+  static const struct {
+    const char *status;
+    int percent;  // -2: as read
+    const char *words;
+  } rows[] = {
+      {SCHEDULED INIT("{\"waiting\":{\"reason\":\"PodInitializing\"}}", ""), -2, "pulling image"},
+      {SCHEDULED INIT("{\"waiting\":{\"reason\":\"ImagePullBackOff\",\"message\":\"not found\"}}", ""), -2,
+       "the image cannot be pulled (ImagePullBackOff): not found"},
+      {SCHEDULED INIT("{\"running\":{}}", ""), -2, "downloading weights"},
+      {SCHEDULED INIT("{\"running\":{}}", ""), 37, "downloading weights 37 %"},
+      {SCHEDULED INIT("{" GATED "}", ""), -2, "the weights cannot be downloaded, trying again: the hub shows a/b only"},
+      {SCHEDULED INIT("{\"waiting\":{\"reason\":\"CrashLoopBackOff\"}}", GATED), -2,
+       "cannot be downloaded, trying again"},
+      {SCHEDULED INIT("{\"running\":{}}", GATED), -2, "cannot be downloaded, trying again"},
+      {SCHEDULED INIT("{\"running\":{}}", GATED), 5, "downloading weights 5 %"},
+      {SCHEDULED INIT("{\"terminated\":{\"exitCode\":0}}", GATED), -2, "pulling image"},
+  };
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    kube_pod_digest p = pod_of(rows[i].status, NULL);
+    assert_int_equal(p.percent, -1);
+    p.percent = rows[i].percent == -2 ? p.percent : rows[i].percent;
+    replica_observation o = judged("pod", &p, NULL);
+    assert_int_equal(o.phase, REPLICA_STARTING);  // a download that fails is no crash of the engine
+    if (!strstr(o.detail, rows[i].words)) {
+      fail_msg("\"%s\" does not say \"%s\"", o.detail, rows[i].words);
+    }
+  }
+  kube_pod_digest before = pod_of(SCHEDULED INIT("{\"running\":{}}", ""), NULL);
+  before.percent = 41;
+  assert_int_equal(pod_of(SCHEDULED INIT("{\"running\":{}}", ""), &before).percent,
+                   41);  // another event forgets nothing
+  assert_int_equal(pod_of(SCHEDULED INIT("{\"terminated\":{\"exitCode\":0}}", ""), &before).percent, -1);
+}
+
+static void test_the_last_line_of_a_download_tells_its_percentage(void **state) {
+  (void)state;
+  static const struct {
+    const char *log;
+    int percent;
+  } rows[] = {{"progress 37 100\n", 37},
+              {"progress 1 3\nprogress 2 3\n", 66},
+              {"waiting for another pod's download\nprogress 0 9\n", 0},
+              {"progress 9 9\ndone 0123\n", 100},
+              {"progress 9", -1},
+              {"progress 10 9\n", -1},
+              {"progress -1 9\n", -1},
+              {"progress 1 0\n", -1},
+              {"", -1},
+              {"anything else\n", -1}};
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    assert_int_equal(kube_download_percent(rows[i].log, strlen(rows[i].log)), rows[i].percent);
+  }
+}
+
 static void test_another_endpoint_mode_asks_for_another_service(void **state) {
   (void)state;
   static const struct {
@@ -345,6 +411,8 @@ static void test_a_log_line_begins_with_its_moment(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_each_state_of_a_pod_has_its_phase_and_words),
+      cmocka_unit_test(test_downloads_tell_how_far_they_are_and_why_they_fail),
+      cmocka_unit_test(test_the_last_line_of_a_download_tells_its_percentage),
       cmocka_unit_test(test_another_endpoint_mode_asks_for_another_service),
       cmocka_unit_test(test_a_copy_under_another_name_is_out_of_order),
       cmocka_unit_test(test_the_address_is_the_one_of_the_regions_mode),

@@ -173,6 +173,37 @@ static void test_a_custom_container_in_a_region_with_everything(void **state) {
   eco_arena_free(arena);
 }
 
+static void test_weights_are_brought_before_the_engine_starts(void **state) {
+  (void)state;
+  plain_region();
+  region.weights_image = (char *)"registry.example/ecolink-weights:1";
+  region.hub_url = (char *)"https://hub.example";
+  kube_place place = place_of();
+  replica_spec spec = spec_of(NULL, NULL);
+  const char *text = NULL;
+  eco_arena *arena = eco_arena_new();
+  spec.hub_cache = true;
+  golden("download_deployment", deployment(&place, &spec, arena));
+  spec.hub_cache = false;  // an engine of which that is not known downloads for itself
+  assert_true(eco_ok(kube_deployment(&place, &spec, NULL, arena, &text)));
+  assert_null(strstr(text, "initContainers"));
+  spec.hub_cache = true;
+  region.weights_image = (char *)"none";  // the region's own word counts
+  place = place_of();
+  kube_place_default_weights(&place, "registry.example/other:1");
+  assert_true(eco_ok(kube_deployment(&place, &spec, NULL, arena, &text)));
+  assert_null(strstr(text, "initContainers"));
+  region.weights_image = (char *)"";
+  place = place_of();
+  kube_place_default_weights(&place, "registry.example/other:1");
+  assert_true(eco_ok(kube_deployment(&place, &spec, NULL, arena, &text)));
+  assert_non_null(strstr(text, "registry.example/other:1"));
+  spec.model_repo = "";  // nothing comes from the Hub
+  assert_true(eco_ok(kube_deployment(&place, &spec, NULL, arena, &text)));
+  assert_null(strstr(text, "initContainers"));
+  eco_arena_free(arena);
+}
+
 // ---- rules over generated launches ----
 static yyjson_val *at(yyjson_val *root, const char *pointer) {
   yyjson_val *v = yyjson_ptr_get(root, pointer);
@@ -364,6 +395,9 @@ static void refused(const char *words) {
 static void test_a_region_that_would_publish_engines_or_mislead_is_refused(void **state) {
   (void)state;
   plain_region();
+  region.hub_url = (char *)"ftp://hub.example";
+  refused("hub_url");
+  plain_region();
   region.kubeconfig = (char *)"";
   refused("KUBECONFIG_DIR");
   region.in_cluster = true;
@@ -404,6 +438,7 @@ static void test_a_region_that_would_publish_engines_or_mislead_is_refused(void 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_a_vllm_replica_with_gated_weights),
+      cmocka_unit_test(test_weights_are_brought_before_the_engine_starts),
       cmocka_unit_test(test_a_custom_container_in_a_region_with_everything),
       cmocka_unit_test(test_rules_hold_over_generated_launches),
       cmocka_unit_test(test_what_is_no_text_is_refused),
