@@ -91,6 +91,7 @@ typedef struct instance_row {
   int startup_deadline_s;
   int drain_s;
   int64_t generation;
+  int startup_estimate_s;  // 0: nothing is known
   int64_t startup_began_us;
   int64_t progress_at_us;
   int64_t hold_cycle;

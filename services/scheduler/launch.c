@@ -181,6 +181,7 @@ static eco_status intent(eco_ctx *ctx, eco_tx *tx, launch *l) {
   for (int k = 0; k < l->inst.replica_count; k++) {
     ECO_TRY(store_room_reserve(tx, l->inst.replicas[k].region, l->inst.gpu_type, l->inst.gpu_count));
   }
+  ECO_TRY(store_startup_estimate(tx, &l->inst, &l->inst.startup_estimate_s));
   instance_blobs blobs = {0};
   blobs.spec = pack(ctx->arena, &l->request->base, &blobs.spec_len);
   blobs.model = pack(ctx->arena, &l->model->base, &blobs.model_len);

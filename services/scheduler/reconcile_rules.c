@@ -7,6 +7,7 @@
 
 #include "transition.h"
 
+enum { ESTIMATE_MAX = 64 };
 enum { RANK_ABSENT, RANK_STARTING, RANK_ALIVE, RANK_READY };
 
 static effect *add_effect(reconcile_plan *plan, effect_kind kind, const replica_row *r, int64_t at_us) {
@@ -322,7 +323,25 @@ static void retry_late(instance_row *inst, replica_facts *facts, int64_t now_us,
   }
 }
 
-static void describe(instance_row *inst) {
+// "about 3 min to go", from how long it took before; rounded, so that it changes once a minute.
+static void estimate(const instance_row *inst, int64_t now_us, char out[ESTIMATE_MAX]) {
+  out[0] = '\0';
+  int64_t left_s = inst->startup_estimate_s - (now_us - inst->startup_began_us) / 1000000;
+  if (inst->startup_estimate_s <= 0) {
+    return;
+  }
+  if (left_s < 0) {
+    (void)snprintf(out, ESTIMATE_MAX, " (it takes longer than before)");
+  } else if (left_s < 60) {
+    (void)snprintf(out, ESTIMATE_MAX, " (less than a minute to go)");
+  } else {
+    (void)snprintf(out, ESTIMATE_MAX, " (about %lld min to go)", (long long)((left_s + 59) / 60));
+  }
+}
+
+static void describe(instance_row *inst, int64_t now_us) {
+  char guess[ESTIMATE_MAX];
+  estimate(inst, now_us, guess);
   int ready = instance_ready_count(inst);
   const replica_row *worst = NULL;
   for (int i = 0; i < inst->replica_count; i++) {
@@ -336,8 +355,9 @@ static void describe(instance_row *inst) {
     instance_set_detail(inst, "%d of %d replicas ready; replica %d in %s: %.80s", ready, inst->total_replicas,
                         worst->id, worst->region, worst->detail);
   } else if (inst->status == ST_PROVISIONING && worst) {
-    instance_set_detail(inst, "%sreplica %d in %s: %.80s", inst->running_at_us ? "recovering; " : "", worst->id,
-                        worst->region, worst->detail);
+    // after the first start the image and the weights are there: what was measured then says nothing
+    instance_set_detail(inst, "%sreplica %d in %s: %.80s%s", inst->running_at_us ? "recovering; " : "", worst->id,
+                        worst->region, worst->detail, inst->running_at_us ? "" : guess);
   }
 }
 
@@ -427,7 +447,7 @@ void reconcile_judge(instance_row *inst, replica_facts *facts, int64_t seen_us, 
       retry_late(inst, facts, now_us, plan);
     }
     judge_instance(inst, now_us, plan);
-    describe(inst);
+    describe(inst, now_us);
   }
   if (!charge_ended) {
     transition_keep_proved(inst, watermark_us);

@@ -50,6 +50,8 @@ typedef struct store_stamp {
   bool prune_confirmed;
 } store_stamp;
 ECO_CHECKED eco_status store_region_stamp(eco_tx *tx, const char *region, store_stamp *out);
+// Seconds that the account's last launches of the same model and image took to run; 0: there was none.
+ECO_CHECKED eco_status store_startup_estimate(eco_tx *tx, const instance_row *inst, int *seconds);
 ECO_CHECKED eco_status store_instance_highest(eco_tx *tx, int64_t *out);
 // Launches past their deadline without an answer, and those that were being undone.
 ECO_CHECKED eco_status store_launch_overdue(eco_tx *tx, eco_arena *arena, int64_t **ids, size_t *count);

@@ -9,17 +9,17 @@
   " termination_reason, launch_state, idem_scope, openai_compatible, custom_api_path, engine, image, health_path,"     \
   " lists_models, gpu_type, gpu_count, total_replicas, hourly_rate_micros, startup_deadline_s, drain_s, generation,"   \
   " startup_began_us, progress_at_us, hold_cycle, hold_amount_micros, hold_expires_at_us, event_count, created_at_us," \
-  " running_at_us, stop_requested_at_us, charge_end_us, stopped_at_us"
+  " running_at_us, stop_requested_at_us, charge_end_us, stopped_at_us, startup_estimate_s"
 
 static const char SQL_INSERT[] =
     "INSERT INTO instances (version, account_id, name, served_name, model_id, platform_model, category, status,"
     " status_detail, launch_state, launch_deadline, idem_scope, openai_compatible, custom_api_path, engine, image,"
     " health_path, lists_models, gpu_type, gpu_count, total_replicas, hourly_rate_micros, startup_deadline_s, drain_s, "
     "spec,"
-    " model, created_at_us) VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, 'open',"
+    " model, created_at_us, startup_estimate_s) VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, 'open',"
     " clock_timestamp() + $9::bigint * interval '1 millisecond', $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, "
     "$20, $21,"
-    " $22, $23, $24, $25) RETURNING id";
+    " $22, $23, $24, $25, $26) RETURNING id";
 static const char SQL_LOAD[] = "SELECT " INSTANCE_COLUMNS " FROM instances WHERE id = $1";
 #define LOAD_OWN \
   "SELECT " INSTANCE_COLUMNS " FROM instances WHERE id = $1 AND account_id = $2 AND launch_state = 'done'"
@@ -54,6 +54,12 @@ static const char SQL_STAMP[] =
     "SELECT count(*), coalesce(sum(i.version), 0)::bigint, coalesce((SELECT prune_confirmed FROM regions WHERE name = "
     "$1), false) FROM instances i JOIN replicas r ON r.instance_id = i.id"
     " WHERE r.region = $1 AND NOT r.gone AND i.launch_state = 'done'";
+// The last five of the account that ran: a median is not moved by the one that had to wait for room.
+static const char SQL_STARTUP[] =
+    "SELECT coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY took_s), 0)::bigint FROM"
+    " (SELECT greatest(1, (running_at_us - created_at_us) / 1000000) AS took_s FROM instances WHERE account_id = $1"
+    " AND model_id = $2 AND platform_model = $3 AND image = $4 AND running_at_us > 0 AND launch_state = 'done'"
+    " ORDER BY id DESC LIMIT 5) AS lately";
 static const char SQL_HIGHEST[] = "SELECT coalesce(max(id), 0) FROM instances";
 static const char SQL_OVERDUE[] =
     "SELECT id FROM instances WHERE launch_state = 'closing' OR (launch_state = 'open' AND launch_deadline < "
@@ -74,16 +80,17 @@ static const char SQL_LEAVINGS_DROPPED[] = "UPDATE instances SET leavings_droppe
 
 eco_status store_instance_insert(eco_tx *tx, instance_row *i, const instance_blobs *blobs, int answer_ms) {
   eco_rows *rows = NULL;
-  ECO_TRY(eco_tx_exec(
-      tx, SQL_INSERT, &rows,
-      ECO_PARAMS(eco_p_str(i->account_id), eco_p_str(i->name), eco_p_str(i->served_name), eco_p_str(i->model_id),
-                 eco_p_str(i->platform_model), eco_p_i64(i->category), eco_p_i64(i->status), eco_p_str(i->detail),
-                 eco_p_i64(answer_ms), eco_p_str(i->idem_scope), eco_p_bool(i->openai_compatible),
-                 eco_p_str(i->custom_api_path), eco_p_str(i->engine), eco_p_str(i->image), eco_p_str(i->health_path),
-                 eco_p_bool(i->lists_models), eco_p_str(i->gpu_type), eco_p_i64(i->gpu_count),
-                 eco_p_i64(i->total_replicas), eco_p_i64(i->hourly_rate_micros), eco_p_i64(i->startup_deadline_s),
-                 eco_p_i64(i->drain_s), eco_p_bytes(blobs->spec, blobs->spec_len),
-                 eco_p_bytes(blobs->model, blobs->model_len), eco_p_i64(i->created_at_us))));
+  ECO_TRY(
+      eco_tx_exec(tx, SQL_INSERT, &rows,
+                  ECO_PARAMS(eco_p_str(i->account_id), eco_p_str(i->name), eco_p_str(i->served_name),
+                             eco_p_str(i->model_id), eco_p_str(i->platform_model), eco_p_i64(i->category),
+                             eco_p_i64(i->status), eco_p_str(i->detail), eco_p_i64(answer_ms), eco_p_str(i->idem_scope),
+                             eco_p_bool(i->openai_compatible), eco_p_str(i->custom_api_path), eco_p_str(i->engine),
+                             eco_p_str(i->image), eco_p_str(i->health_path), eco_p_bool(i->lists_models),
+                             eco_p_str(i->gpu_type), eco_p_i64(i->gpu_count), eco_p_i64(i->total_replicas),
+                             eco_p_i64(i->hourly_rate_micros), eco_p_i64(i->startup_deadline_s), eco_p_i64(i->drain_s),
+                             eco_p_bytes(blobs->spec, blobs->spec_len), eco_p_bytes(blobs->model, blobs->model_len),
+                             eco_p_i64(i->created_at_us), eco_p_i64(i->startup_estimate_s))));
   i->id = eco_row_i64(rows, 0, 0);
   i->version = 1;
   for (int k = 0; k < i->replica_count; k++) {
@@ -132,6 +139,7 @@ static void read_row(const eco_rows *rows, size_t row, eco_arena *arena, instanc
   i->stop_requested_at_us = eco_row_i64(rows, row, c++);
   i->charge_end_us = eco_row_i64(rows, row, c++);
   i->stopped_at_us = eco_row_i64(rows, row, c++);
+  i->startup_estimate_s = (int)eco_row_i64(rows, row, c++);
 }
 
 static eco_status read_rows(eco_tx *tx, eco_arena *arena, const eco_rows *rows, instance_row **out, size_t *count) {
@@ -230,6 +238,16 @@ eco_status store_instance_in_region(eco_tx *tx, eco_arena *arena, const char *re
   eco_rows *rows = NULL;
   ECO_TRY(eco_tx_exec(tx, SQL_IN_REGION, &rows, ECO_PARAMS(eco_p_str(region))));
   return read_rows(tx, arena, rows, out, count);
+}
+
+eco_status store_startup_estimate(eco_tx *tx, const instance_row *i, int *seconds) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(
+      tx, SQL_STARTUP, &rows,
+      ECO_PARAMS(eco_p_str(i->account_id), eco_p_str(i->model_id), eco_p_str(i->platform_model), eco_p_str(i->image))));
+  int64_t s = eco_row_i64(rows, 0, 0);
+  *seconds = (int)(s < SCHED_STARTUP_DEADLINE_S_MAX ? s : SCHED_STARTUP_DEADLINE_S_MAX);
+  return eco_success();
 }
 
 eco_status store_region_stamp(eco_tx *tx, const char *region, store_stamp *out) {

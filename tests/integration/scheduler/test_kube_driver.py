@@ -262,3 +262,16 @@ def test_a_volume_that_nobody_uses_goes_after_its_time(kube):
     k = kube.running()
     assert len(volumes()) == 1 and volumes()[0][0] != uid
     gone(kube, k.id)
+
+
+def test_a_start_tells_how_long_the_last_ones_took(kube):
+    first = kube.running()
+    for c in kube.clusters():
+        c.kubelet_on = False  # pods are not made for a while
+    second = kube.launch()
+    eventually(lambda: "less than a minute to go" in kube.get(second.id).status_detail, 10, 0.1, "an estimate from the first start")
+    for c in kube.clusters():
+        c.kubelet_on = True
+    kube.until(second.id, RUNNING, ready=2)
+    gone(kube, first.id)
+    gone(kube, second.id)

@@ -202,6 +202,32 @@ static void test_a_region_that_was_not_observed_is_not_judged(void **state) {
   assert_int_equal(s.plan.actions[1], DO_NOTHING);
 }
 
+static void test_a_start_tells_how_long_it_may_take_from_what_it_took_before(void **state) {
+  (void)state;
+  static const struct {
+    int estimate_s;
+    int passed_s;
+    const char *words;
+  } rows[] = {{0, 10, NULL},
+              {300, 0, "(about 5 min to go)"},
+              {300, 61, "(about 4 min to go)"},
+              {300, 239, "(about 2 min to go)"},
+              {300, 250, "(less than a minute to go)"},
+              {300, 301, "(it takes longer than before)"}};
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    scene s = scene_of(ST_PROVISIONING, 1);
+    s.inst.startup_estimate_s = rows[i].estimate_s;
+    s.now = s.inst.startup_began_us + rows[i].passed_s * US;
+    seen(&s, 0, REPLICA_STARTING, "", PROBE_NONE);
+    snprintf(s.facts[0].seen.detail, REPLICA_DETAIL_MAX, "pulling image");
+    judge(&s);
+    assert_non_null(strstr(s.inst.detail, "pulling image"));
+    if (rows[i].words ? !strstr(s.inst.detail, rows[i].words) : strchr(s.inst.detail, '(') != NULL) {
+      fail_msg("%d s of %d s: \"%s\"", rows[i].passed_s, rows[i].estimate_s, s.inst.detail);
+    }
+  }
+}
+
 static void test_a_start_without_progress_fails_at_its_deadline_and_progress_buys_time(void **state) {
   (void)state;
   scene s = scene_of(ST_PROVISIONING, 1);
@@ -420,6 +446,7 @@ int main(void) {
       cmocka_unit_test(test_a_run_replaced_between_two_passes_ends_one_interval_and_begins_another),
       cmocka_unit_test(test_a_stop_settles_the_uptime_before_it_asks_the_replica_to_end),
       cmocka_unit_test(test_a_region_that_was_not_observed_is_not_judged),
+      cmocka_unit_test(test_a_start_tells_how_long_it_may_take_from_what_it_took_before),
       cmocka_unit_test(test_a_start_without_progress_fails_at_its_deadline_and_progress_buys_time),
       cmocka_unit_test(test_endless_progress_ends_after_four_hours),
       cmocka_unit_test(test_five_exits_within_ten_minutes_are_a_crash_loop_of_the_replica),
