@@ -139,7 +139,13 @@ static size_t judge_all(kube_region *r, const key *keys, size_t n, replica_obser
       view.stray = view.stray || keys[end].stray;
     }
     replica_observation *o = &out[told];
-    told += kube_judge(&r->place, &view, o) || tell_wish(kube_work_find(r, keys[i].instance_id, keys[i].replica_id), o);
+    const kube_work *w = kube_work_find(r, keys[i].instance_id, keys[i].replica_id);
+    bool there = kube_judge(&r->place, &view, o);
+    if (there && w && (w->again ? w->next_action : w->action) == KUBE_DO_REMOVE) {
+      o->phase = REPLICA_STOPPING;  // asked to end, though its cluster has not heard it yet
+      (void)snprintf(o->detail, sizeof(o->detail), "stopping");
+    }
+    told += there || tell_wish(w, o);
     i = end;
   }
   return told;

@@ -1,4 +1,5 @@
-// What every driver must do, told through driver_ops alone: the process driver runs this suite, and any other will.
+// What every driver must do, told through driver_ops alone: the process driver runs this suite as a unit test, the
+// Kubernetes driver against a real cluster (tests/kube/conformance.c).
 //
 // A driver's test program gives a `rig` and lists DRIVER_CONFORMANCE_TESTS among its tests. Included by one file per
 // program.
@@ -32,12 +33,24 @@ typedef struct conformance_rig {
   driver *(*open)(void);  // again and again on the same state
   // Fills what makes a replica of this driver behave so; strings live until the program's end.
   void (*behave)(replica_spec *spec, replica_behaviour behaviour);
+  // What differs between machines and clusters; 0: as a process on this machine.
+  int wait_ms;        // patience with one step
+  int backoff_ms;     // an exited replica is not started again sooner
+  int replace_ms;     // a new generation takes its place within so long
+  int kill_after_ms;  // a stubborn replica with a second of drain is killed between these
+  int kill_before_ms;
+  int many;      // replicas at once
+  bool logs_go;  // with the replica: the host was given the last lines
 } conformance_rig;
 
 static conformance_rig rig;
 
 enum { WAIT_MS = 20000 };
 static const char REGION[] = "here";
+
+static int or_usual(int given, int usual) {
+  return given ? given : usual;
+}
 static int64_t next_instance = 1000;
 
 static replica_spec spec_of(int64_t instance, int replica, int64_t generation, replica_behaviour behaviour) {
@@ -95,7 +108,7 @@ static replica_observation observe_one(driver *d, int64_t instance, int replica)
 
 // Waits until the replica is in the phase (and, when `generation` is not 0, of that generation).
 static replica_observation wait_for(driver *d, int64_t instance, int replica, replica_phase phase, int64_t generation) {
-  for (int64_t until = eco_boottime_ms() + WAIT_MS;;) {
+  for (int64_t until = eco_boottime_ms() + or_usual(rig.wait_ms, WAIT_MS);;) {
     replica_observation o = observe_one(d, instance, replica);
     if (o.phase == phase && (generation == 0 || phase == REPLICA_ABSENT || o.generation == generation)) {
       return o;
@@ -195,10 +208,10 @@ static __attribute__((unused)) void test_an_exited_replica_waits_and_starts_agai
   assert_non_null(strstr(o.detail, "restarting"));
   int64_t began = eco_boottime_ms();
   while (observe_one(d, id, 1).exits_us[1] == 0) {
-    assert_true(eco_boottime_ms() - began < WAIT_MS);
+    assert_true(eco_boottime_ms() - began < or_usual(rig.wait_ms, WAIT_MS));
     (void)usleep(5000);
   }
-  assert_true(eco_boottime_ms() - began > 800);  // the first back-off is a second
+  assert_true(eco_boottime_ms() - began > or_usual(rig.backoff_ms, 800));  // the first back-off is a second
   o = wait_for(d, id, 1, REPLICA_EXITED, 1);
   assert_int_equal(o.restarts, 1);
   assert_true(o.exits_us[0] > o.exits_us[1]);
@@ -207,7 +220,7 @@ static __attribute__((unused)) void test_an_exited_replica_waits_and_starts_agai
   began = eco_boottime_ms();
   apply_ok(d, &spec);
   (void)wait_for(d, id, 1, REPLICA_ALIVE, 2);
-  assert_true(eco_boottime_ms() - began < 1900);
+  assert_true(eco_boottime_ms() - began < or_usual(rig.replace_ms, 1900));
   remove_and_wait(d, id, 1);
   d->ops->close(d);
 }
@@ -223,7 +236,7 @@ static __attribute__((unused)) void test_a_replica_that_does_not_end_is_killed_a
   assert_true(eco_ok(d->ops->remove(d, REGION, id, 1, 1)));
   assert_int_equal(observe_one(d, id, 1).phase, REPLICA_STOPPING);
   (void)wait_for(d, id, 1, REPLICA_ABSENT, 0);
-  assert_in_range(eco_boottime_ms() - began, 950, 4000);
+  assert_in_range(eco_boottime_ms() - began, or_usual(rig.kill_after_ms, 950), or_usual(rig.kill_before_ms, 4000));
   assert_true(eco_ok(d->ops->forget(d, REGION, id, 1)));
   d->ops->close(d);
 }
@@ -261,7 +274,7 @@ static __attribute__((unused)) void test_replicas_outlive_the_driver_and_are_fou
   apply_ok(d, &two);
   replica_observation first = wait_for(d, id, 1, REPLICA_ALIVE, 3);
   replica_observation second = wait_for(d, id, 2, REPLICA_ALIVE, 3);
-  assert_int_not_equal(first.port, second.port);
+  assert_true(first.port != second.port || strcmp(first.host, second.host) != 0);
   for (int i = 0; i < 3; i++) {
     d->ops->close(d);
     d = rig.open();
@@ -330,7 +343,9 @@ static __attribute__((unused)) void test_logs_are_read_by_position_and_from_the_
   // Kept after the end, until they are forgotten.
   assert_true(eco_ok(d->ops->remove(d, REGION, id, 1, 1)));
   (void)wait_for(d, id, 1, REPLICA_ABSENT, 0);
-  assert_int_equal(read_logs(d, id, 0, 1000, &next).count, 500);
+  if (!rig.logs_go) {
+    assert_int_equal(read_logs(d, id, 0, 1000, &next).count, 500);
+  }
   assert_true(eco_ok(d->ops->forget(d, REGION, id, 1)));
   assert_int_equal(read_logs(d, id, 0, 1000, &next).count, 0);
   d->ops->close(d);
@@ -338,21 +353,21 @@ static __attribute__((unused)) void test_logs_are_read_by_position_and_from_the_
 
 static __attribute__((unused)) void test_many_replicas_come_and_go_at_once(void **state) {
   (void)state;
-  enum { MANY = 24 };
+  int many = or_usual(rig.many, 24);
   driver *d = rig.open();
   int64_t first = next_instance;
-  next_instance += MANY;
-  for (int i = 0; i < MANY; i++) {
+  next_instance += many;
+  for (int i = 0; i < many; i++) {
     replica_spec spec = spec_of(first + i, 1, 1, BEHAVE_SERVE);
     apply_ok(d, &spec);
   }
-  for (int i = 0; i < MANY; i++) {
+  for (int i = 0; i < many; i++) {
     (void)wait_for(d, first + i, 1, REPLICA_ALIVE, 1);
   }
-  for (int i = 0; i < MANY; i++) {
+  for (int i = 0; i < many; i++) {
     assert_true(eco_ok(d->ops->remove(d, REGION, first + i, 1, 5)));
   }
-  for (int i = 0; i < MANY; i++) {
+  for (int i = 0; i < many; i++) {
     (void)wait_for(d, first + i, 1, REPLICA_ABSENT, 0);
     assert_true(eco_ok(d->ops->forget(d, REGION, first + i, 1)));
   }
