@@ -16,6 +16,7 @@ from ecotest import protos  # noqa: E402
 _generated = tempfile.TemporaryDirectory(prefix="eco-protos-")
 protos.generate(_generated.name)
 
+from ecotest import pb  # noqa: E402
 from world import World  # noqa: E402
 
 TENANTS = layout.TENANT_NAMESPACE
@@ -71,6 +72,10 @@ class KubeWorld(World):
 
     def uids(self, kind, region=None):
         return sorted(o["metadata"]["uid"] for o in self.objects(kind, region))
+
+    def logs(self, instance):
+        return list(self.stack.rpc("scheduler.ReadInstanceLogs", pb.scheduler.ReadInstanceLogsRequest(id=instance), pb.scheduler.InstanceLogs,
+                                   caller=self.owner).data)
 
     def gone(self, instance):
         self.stopped(instance)

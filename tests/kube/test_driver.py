@@ -175,6 +175,45 @@ def test_foreign_pod_takes_its_gpus_from_the_room(world):
     until("and given back", lambda: total() == GPUS_PER_TYPE)
 
 
+def test_replica_of_a_dead_node_is_withdrawn_and_runs_on_another(world):
+    i = world.running()
+    pod = world.objects("pods", "kube-a")[0]
+    node = pod["spec"]["nodeName"]
+    down = world.planes["kube-a"].region.path("pods", f"{node}.down")
+    with open(down, "w", encoding="ascii"):
+        pass
+    try:
+        until("its route is withdrawn", lambda: [r.region for r in world.route(i.id).replicas] == ["kube-b"], 60)
+        until("it runs on another node", lambda: world.get(i.id).ready_replicas == 2 and node not in {
+            p["spec"]["nodeName"] for p in world.objects("pods", "kube-a") if "deletionTimestamp" not in p["metadata"]}, 60)
+    finally:
+        os.unlink(down)
+    until("the node is back", lambda: any(c["type"] == "Ready" and c["status"] == "True" for c in world.api["kube-a"].get(
+        f"/api/v1/nodes/{node}")["status"]["conditions"]))
+    world.gone(i.id)
+    until("its GPUs count again", lambda: world.stack.sql("SELECT min(total) FROM scheduler.gpu_rooms")[0][0] == GPUS_PER_TYPE)
+
+
+def test_deleted_volume_is_made_again(world):
+    i = world.running()
+    claim = world.objects("persistentvolumeclaims", "kube-a")[0]
+    world.api["kube-a"].call("DELETE", world.path("persistentvolumeclaims", claim["metadata"]["name"]))
+    assert world.get(i.id).ready_replicas == 2  # Kubernetes keeps it while a pod has it
+    world.gone(i.id)
+    until("then it goes", lambda: claim["metadata"]["uid"] not in world.uids("persistentvolumeclaims", "kube-a"))
+    j = world.running()
+    assert len(world.objects("persistentvolumeclaims", "kube-a")) == 1
+    world.gone(j.id)
+
+
+def test_last_lines_of_a_failure_are_kept(world):
+    i = world.launch(engine="", image="ecolink/out-of-memory:1", args=["--host", "0.0.0.0", "--port", "8000", "--model", "my-llama"])
+    until("it has written", lambda: world.logs(i.id))
+    world.gone(i.id)
+    kept = world.logs(i.id)
+    assert kept and {line.region for line in kept} <= {"kube-a", "kube-b"}
+
+
 def test_dead_api_server_leaves_replicas_alone(world):
     i = world.running()
     pods = world.uids("pods", "kube-b")

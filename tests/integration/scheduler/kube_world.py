@@ -48,7 +48,7 @@ class KubeWorld(World):
             out.pop(name)
         return out
 
-    def until(self, instance, status, timeout=20, ready=None):
+    def until(self, instance, status, timeout=40, ready=None):
         try:
             return super().until(instance, status, timeout, ready)
         except AssertionError as e:

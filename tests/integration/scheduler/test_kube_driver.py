@@ -235,6 +235,30 @@ def test_a_stop_at_any_moment_of_the_start_is_clean(kube):
     gone(kube, i.id)
 
 
+def test_a_race_for_the_last_gpus_has_one_winner(kube):
+    first = kube.running(gpu_count=8)
+    holds, outcomes = set(kube.books.open_holds()), []
+
+    def race():
+        try:
+            outcomes.append(kube.launch(gpu_count=8).id)
+        except Exception as e:  # pylint: disable=broad-exception-caught
+            outcomes.append(e.code)
+    racers = [threading.Thread(target=race) for _ in range(4)]
+    for r in racers:
+        r.start()
+    for r in racers:
+        r.join()
+    winners = [o for o in outcomes if isinstance(o, int)]
+    assert len(winners) == 1 and outcomes.count("insufficient_capacity") == 3
+    kube.until(winners[0], RUNNING, ready=2)
+    assert kube.reserved() == 32
+    assert kube.books.open_holds() - holds == {(winners[0], 1)}  # nobody else's hold stays
+    for i in (first.id, winners[0]):
+        gone(kube, i)
+    assert kube.reserved() == 0
+
+
 def test_a_volume_that_nobody_uses_goes_after_its_time(kube):
     kube.service.stop()
     kube.start(WEIGHTS_KEEP_S=3600)

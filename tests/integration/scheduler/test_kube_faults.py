@@ -1,12 +1,14 @@
 """What the API server may do to the scheduler, and what the scheduler may do to itself: the faults of docs/kubernetes.md that a
 real API server does not commit on demand. In each of them running replicas stay, and what was asked meanwhile happens afterwards."""
 
+import signal
 import time
 
 import pytest
 
+from ecotest.stack import NoAnswer
 from kube_fake import SPACE, failure
-from kube_world import FAILED, RUNNING, STALE_S, STOPPED, S, eventually, gone, pods_of, rooms_are_seen
+from kube_world import FAILED, HEARTBEAT_MS, RUNNING, STALE_S, STOPPED, S, eventually, gone, pods_of, rooms_are_seen
 
 
 def trouble(answer, seconds, methods=("GET", "POST", "PATCH", "DELETE")):
@@ -220,3 +222,84 @@ def test_yesterdays_database_kills_nobody(kube):
         kube.stop(i.id)
     for i in running:
         gone(kube, i.id)
+
+
+def test_a_slow_api_server_delays_and_spoils_nothing(kube):
+    old = kube.running()
+    before = pods_of(kube)
+    until = time.monotonic() + 4
+
+    def crawl(method, path):
+        if time.monotonic() < until and "watch=1" not in path:
+            time.sleep(0.75 * HEARTBEAT_MS / 1000)  # act: each answer comes late
+    for c in kube.clusters():
+        c.before = crawl
+        c.drop_watches()
+    new = kube.launch()
+    kube.until(new.id, RUNNING, ready=2, timeout=60)
+    assert kube.get(old.id).ready_replicas == 2
+    assert set(before) <= set(pods_of(kube))
+    for c in kube.clusters():
+        c.before = None
+    gone(kube, new.id)
+    gone(kube, old.id)
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_clock_that_jumps_replaces_nobody(kube, seconds):
+    i = kube.running()
+    before = pods_of(kube)
+    kube.stack.advance(seconds)
+    try:
+        time.sleep(1.5)  # absence: replacements
+        assert pods_of(kube) == before and kube.get(i.id).ready_replicas == 2
+        new = kube.launch()
+        kube.until(new.id, RUNNING, ready=2, timeout=30)
+        gone(kube, new.id)
+        gone(kube, i.id)
+    finally:
+        kube.stack.advance(-seconds)
+
+
+def answered(call):
+    """A request may reach the one that sleeps: then it is made again."""
+    def attempt():
+        try:
+            return call() or True
+        except NoAnswer:
+            return False
+    eventually(attempt, 30, 0.1, "somebody answers")
+
+
+def test_a_leader_that_slept_writes_nothing_old(kube):
+    """SIGSTOP for longer than the lease: when it goes on, it still wants what was true before."""
+    first = kube.service
+    doomed = kube.running()
+    second = kube.start()
+    first.process.send_signal(signal.SIGSTOP)
+    try:
+        kube.service = second
+        request = S.StopInstanceRequest(id=doomed.id)
+        answered(lambda: kube.stack.rpc("scheduler.StopInstance", request, S.Instance, caller=kube.owner, timeout=1))
+        eventually(lambda: kube.stack.sql(f"SELECT status FROM scheduler.instances WHERE id = {doomed.id}")[0][0] == STOPPED, 90, 0.1,
+                   "the other one has ended it")  # stopped amid a transaction, it holds its rows until the database ends that (60 s)
+        requests = [len(c.requests) for c in kube.clusters()]
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    time.sleep(2)  # absence: writes, for twice the lease
+    assert not [r for c, n in zip(kube.clusters(), requests) for r in c.requests[n:] if r[0] != "GET"]
+    assert not kube.objects("deployments")
+    first.stop()
+
+
+def test_what_slipped_through_is_undone_by_the_next_pass(kube):
+    """A write that was on its way when its leader lost the region: it makes an instance that has ended live again."""
+    i = kube.running()
+    cluster = kube.regions["kube-a"].cluster
+    late = cluster.all("deployments")[0]
+    gone(kube, i.id)
+    for field in ("uid", "resourceVersion"):
+        late["metadata"].pop(field)
+    cluster.put("deployments", SPACE, late)
+    eventually(lambda: not cluster.all("deployments") and not cluster.all("pods"), 15, 0.1, "it is gone again")
+    assert kube.get(i.id).status == STOPPED and kube.reserved() == 0
