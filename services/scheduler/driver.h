@@ -44,6 +44,9 @@ typedef struct replica_spec {
   // driver adds none; it replaces {host}, {port} and {model}.
   const char *const *args;
   const driver_name_value *env;  // ends with name NULL; secret env included
+  // The flag that takes the value of an environment variable named token_env, which is in env; NULL: none does
+  const char *token_flag;
+  const char *token_env;
   const char *health_path;
   int port;  // wanted container port; the process driver chooses a free one and tells it by ECOLINK_PORT / {port}
   const char *gpu_type;
@@ -108,6 +111,7 @@ typedef void (*driver_room_fn)(void *arg, const char *gpu_type, int total);
 
 typedef struct driver_ops {
   const char *name;  // "process", "kubernetes"
+  bool asks_tokens;  // its replicas listen where others might reach them: their engines ask callers for a token
   // How a region is reached, again and again; NULL: the driver needs no telling. `config` is packed, driver-specific.
   eco_status (*configure)(driver *d, const char *region, const uint8_t *config, size_t len);
   // Tells the GPUs of each given type that are there for us; NULL: the operator's numbers stand.

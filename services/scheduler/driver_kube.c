@@ -260,6 +260,7 @@ static void driver_close(driver *base) {
 
 static const driver_ops OPS = {
     .name = "kubernetes",
+    .asks_tokens = true,
     .configure = kube_configure,
     .rooms = driver_rooms,
     .admit = driver_admit,

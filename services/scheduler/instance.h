@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "driver.h"
+#include "ecolink/id.h"
 #include "ecolink/v1/scheduler.pb-c.h"
 #include "scheduler_limits.h"
 
@@ -61,6 +62,7 @@ typedef struct replica_row {
   // the open Ready interval; started 0: none is open
   int64_t interval_started_us;
   char interval_run_id[REPLICA_RUN_ID_MAX];
+  char token[ECO_ID_MAX];  // what its callers send; "": its engine takes none
   bool dirty;
 } replica_row;
 

@@ -305,6 +305,15 @@ static void put_download(kube_json *j, yyjson_mut_val *pod, const kube_place *pl
 }
 
 // ---- the whole ----
+// An engine that reads its key from no variable gets it as an argument, which Kubernetes fills in from the Secret.
+static void put_token(kube_json *j, yyjson_mut_val *container, const replica_spec *spec) {
+  if (spec->token_flag) {
+    yyjson_mut_val *args = yyjson_mut_obj_get(container, "args");
+    kube_add_str(j, args, spec->token_flag);
+    kube_add_str(j, args, eco_sprintf(j->arena, "$(%s)", spec->token_env));
+  }
+}
+
 static eco_status put_container(kube_json *j, yyjson_mut_val *pod, const kube_place *place, const replica_spec *spec) {
   const driver_vars vars = {
       .port = eco_sprintf(j->arena, "%d", spec->port), .host = "0.0.0.0", .model = spec->served_name};
@@ -313,6 +322,7 @@ static eco_status put_container(kube_json *j, yyjson_mut_val *pod, const kube_pl
   kube_put_str(j, c, "image", spec->image);
   ECO_TRY(put_words(j, c, "command", spec->command, &vars));
   ECO_TRY(put_words(j, c, "args", spec->args, &vars));
+  put_token(j, c, spec);
   put_environment(j, c, place, spec, &vars);
   yyjson_mut_val *port = kube_add_obj(j, kube_put_arr(j, c, "ports"));
   kube_put_str(j, port, "name", "http");

@@ -90,7 +90,7 @@ static eco_status read_endpoint(const Ecolink__V1__KubernetesRegion *g, kube_end
       bool published = *out == KUBE_ENDPOINT_NODE_PORT || *out == KUBE_ENDPOINT_LOAD_BALANCER;
       if (published && g->n_allowed_source_ranges == 0) {
         return bad("allowed_source_ranges",
-                   "must be given: node_port and load_balancer publish engines that ask for no key");
+                   "must be given: node_port and load_balancer publish engines, and not every engine asks for a key");
       }
       return eco_success();
     }

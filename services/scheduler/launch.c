@@ -175,9 +175,22 @@ static const uint8_t *pack(eco_arena *arena, const ProtobufCMessage *m, size_t *
   return bytes;
 }
 
+// Where others than gateways might reach a replica, its engine asks for a token that they alone have.
+static eco_status give_tokens(eco_ctx *ctx, eco_tx *tx, launch *l) {
+  driver *drivers[SCHED_REPLICAS_MAX] = {NULL};
+  ECO_TRY(find_drivers(ctx, tx, l, drivers));
+  for (int k = 0; k < l->inst.replica_count; k++) {
+    if (drivers[k]->ops->asks_tokens && launch_takes_token(l->config.preset, l->request)) {
+      eco_id_new("rt", l->inst.replicas[k].token);
+    }
+  }
+  return eco_success();
+}
+
 static eco_status intent(eco_ctx *ctx, eco_tx *tx, launch *l) {
   ECO_TRY(eco_idem_begin(ctx, tx));
   ECO_TRY(place(ctx, tx, l, STORE_LOCK));
+  ECO_TRY(give_tokens(ctx, tx, l));
   for (int k = 0; k < l->inst.replica_count; k++) {
     ECO_TRY(store_room_reserve(tx, l->inst.replicas[k].region, l->inst.gpu_type, l->inst.gpu_count));
   }

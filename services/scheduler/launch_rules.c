@@ -269,6 +269,21 @@ const char *const *launch_arguments(const engine_preset *preset, const Ecolink__
   return args;
 }
 
+bool launch_takes_token(const engine_preset *preset, const Ecolink__V1__LaunchRequest *r) {
+  static const char flag[] = "--api-key";
+  bool own = r->n_command > 0;
+  for (size_t i = 0; i < r->n_args; i++) {
+    own = own || strncmp(r->args[i], flag, sizeof(flag) - 1) == 0;
+  }
+  for (size_t i = 0; preset && preset->token_env && i < r->n_env; i++) {
+    own = own || strcmp(r->env[i]->name, preset->token_env) == 0;
+  }
+  for (size_t i = 0; preset && preset->token_env && i < r->n_secret_env; i++) {
+    own = own || strcmp(r->secret_env[i]->name, preset->token_env) == 0;
+  }
+  return preset && preset->token_env && !own;
+}
+
 bool launch_hold_micros(int64_t rate_micros, int gpu_count, int replicas, int64_t *out) {
   int64_t v = 0;
   return eco_money_mul(rate_micros, gpu_count, &v) && eco_money_mul(v, replicas, &v) && eco_money_mul(v, 24, out);

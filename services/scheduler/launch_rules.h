@@ -30,6 +30,9 @@ ECO_CHECKED eco_status launch_validate(const Ecolink__V1__LaunchRequest *request
 // The engine's whole argument list (NULL-terminated, in the arena): the preset's, the weights', then the launch's own.
 const char *const *launch_arguments(const engine_preset *preset, const Ecolink__V1__Model *model,
                                     const Ecolink__V1__LaunchRequest *request, eco_arena *arena);
+// Whether the engine is to ask its callers for a token of ours: not where it takes none, nor where the launch has its
+// own way.
+bool launch_takes_token(const engine_preset *preset, const Ecolink__V1__LaunchRequest *request);
 // Product, section 2: ^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$
 bool launch_name_ok(const char *name);
 // hold = rate x gpu_count x replicas x 24 (product, section 6). False on overflow.

@@ -21,9 +21,11 @@ typedef struct engine_preset {
   const char *repo_env;                  // environment variable for the repository, where there is no flag; NULL
   const char *health_path;
   int port;
-  bool hub_cache;     // reads its weights from the Hub's cache layout (HF_HOME)
-  bool lists_models;  // GET /v1/models names the served model
-  bool local_only;    // a stand-in for tests and tours: drivers with images do not offer it
+  const char *token_env;   // environment variable of the key that callers must send; NULL: it takes none
+  const char *token_flag;  // where the engine reads no variable: its flag
+  bool hub_cache;          // reads its weights from the Hub's cache layout (HF_HOME)
+  bool lists_models;       // GET /v1/models names the served model
+  bool local_only;         // a stand-in for tests and tours: drivers with images do not offer it
 } engine_preset;
 
 // NULL: unknown.

@@ -77,6 +77,7 @@ void view_replica_state(eco_arena *arena, int64_t instance_id, const char *accou
   out->port = r->port;
   out->health_path = eco_strdup(arena, health_path);
   out->run_id = eco_strdup(arena, r->run_id);
+  out->token = eco_strdup(arena, r->token);
   out->removed = r->gone;
 }
 
@@ -108,6 +109,7 @@ void view_route(eco_arena *arena, const instance_row *inst, int64_t now_us, Ecol
     rr->host = eco_strdup(arena, r->host);
     rr->run_id = eco_strdup(arena, r->run_id);
     rr->port = r->port;
+    rr->token = eco_strdup(arena, r->token);
     out->replicas[out->n_replicas++] = rr;
   }
 }

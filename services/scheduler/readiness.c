@@ -11,12 +11,14 @@
 #include <yyjson.h>
 
 #include "ecolink/buf.h"
+#include "ecolink/id.h"
 
 enum { CONNECT_TIMEOUT_MS = 1000, URL_MAX = SCHED_PATH_MAX + 128 };
 
 typedef struct probe {
   ready_target *target;
   CURL *easy;
+  struct curl_slist *headers;  // its token
   eco_buf body;
   bool asks_models;  // second request of two
   int own_errno;     // why no socket could be had
@@ -99,6 +101,14 @@ static bool aim(CURLM *multi, probe *p) {
   curl_easy_setopt(p->easy, CURLOPT_OPENSOCKETDATA, p);
   curl_easy_setopt(p->easy, CURLOPT_WRITEFUNCTION, on_body);
   curl_easy_setopt(p->easy, CURLOPT_WRITEDATA, p);
+  if (t->token && *t->token) {
+    char header[ECO_ID_MAX + 32];
+    (void)snprintf(header, sizeof(header), "Authorization: Bearer %s", t->token);
+    p->headers = p->headers ? p->headers : curl_slist_append(NULL, header);
+    if (!p->headers || curl_easy_setopt(p->easy, CURLOPT_HTTPHEADER, p->headers) != CURLE_OK) {
+      return false;
+    }
+  }
   return curl_multi_add_handle(multi, p->easy) == CURLM_OK;
 }
 
@@ -140,6 +150,8 @@ static void drop(CURLM *multi, probe *p) {
     curl_easy_cleanup(p->easy);
     p->easy = NULL;
   }
+  curl_slist_free_all(p->headers);
+  p->headers = NULL;
 }
 
 // Handles what ended. Returns how many targets are done for good.

@@ -12,6 +12,7 @@ typedef struct ready_target {
   const char *host;
   int port;
   const char *health_path;
+  const char *token;        // sent as a bearer token; "" or NULL: none
   const char *served_name;  // NULL: health alone; otherwise GET /v1/models must name it
   // out
   bool ready;

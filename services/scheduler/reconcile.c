@@ -173,6 +173,7 @@ static void probe_all(pass *p) {
         targets[n] = (ready_target){.host = f->seen.host,
                                     .port = f->seen.port,
                                     .health_path = inst->health_path,
+                                    .token = r->token,
                                     .served_name = inst->lists_models && !named ? inst->served_name : NULL};
         whose[n++] = f;
       }

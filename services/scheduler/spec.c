@@ -29,8 +29,9 @@ static eco_status open_sealed(eco_arena *arena, const Ecolink__V1__Sealed *seale
 }
 
 static eco_status build_env(eco_arena *arena, const Ecolink__V1__LaunchRequest *r, const engine_preset *preset,
-                            const Ecolink__V1__Model *model, bool open_secrets, const driver_name_value **out) {
-  driver_name_value *env = eco_alloc_array(arena, r->n_env + r->n_secret_env + 2, sizeof(*env));
+                            const Ecolink__V1__Model *model, const char *token, bool open_secrets,
+                            const driver_name_value **out) {
+  driver_name_value *env = eco_alloc_array(arena, r->n_env + r->n_secret_env + 3, sizeof(*env));
   size_t n = 0;
   for (size_t i = 0; i < r->n_env; i++) {
     env[n++] = (driver_name_value){r->env[i]->name, r->env[i]->value, false};
@@ -46,6 +47,9 @@ static eco_status build_env(eco_arena *arena, const Ecolink__V1__LaunchRequest *
   }
   if (preset && preset->repo_env && *model->repo && !named) {
     env[n++] = (driver_name_value){preset->repo_env, model->repo, false};
+  }
+  if (preset && preset->token_env && *token) {
+    env[n++] = (driver_name_value){preset->token_env, token, true};
   }
   *out = env;
   return eco_success();
@@ -79,6 +83,8 @@ eco_status spec_build(eco_arena *arena, const Ecolink__V1__LaunchRequest *r,
                      .command = r->n_command == 0 && config.preset ? config.preset->command
                                                                    : null_terminated(arena, r->command, r->n_command),
                      .args = launch_arguments(config.preset, model, r, arena),
+                     .token_flag = config.preset && *replica->token ? config.preset->token_flag : NULL,
+                     .token_env = config.preset ? config.preset->token_env : NULL,
                      .health_path = config.health_path,
                      .port = config.port,
                      .gpu_type = inst->gpu_type,
@@ -90,7 +96,7 @@ eco_status spec_build(eco_arena *arena, const Ecolink__V1__LaunchRequest *r,
                      .mounts = build_mounts(arena, acquired),
                      .shared_memory_mb = config.shared_memory_mb,
                      .drain_s = inst->drain_s};
-  ECO_TRY(build_env(arena, r, config.preset, model, open_secrets, &out->env));
+  ECO_TRY(build_env(arena, r, config.preset, model, replica->token, open_secrets, &out->env));
   return open_sealed(arena, model->hf_token, open_secrets, "the model's Hugging Face token", &out->hf_token);
 }
 

@@ -7,14 +7,14 @@
 #define REPLICA_COLUMNS                                                                                      \
   "r.instance_id, r.id, r.region, r.version, r.status, r.status_detail, r.generation, r.rolled, r.attempts," \
   " r.crash_looping, r.run_id, r.host, r.port, r.restarts, r.ready, r.ready_changed_us, r.steady_at_us,"     \
-  " r.attempt_began_us, r.best_phase, r.reserved, r.gone, v.started_at_us, v.run_id"
+  " r.attempt_began_us, r.best_phase, r.reserved, r.gone, v.started_at_us, v.run_id, r.token"
 #define REPLICA_FROM                                                                                      \
   " FROM replicas r LEFT JOIN ready_intervals v ON v.instance_id = r.instance_id AND v.replica_id = r.id" \
   " AND v.ended_at_us = 0"
 
 static const char SQL_INSERT[] =
-    "INSERT INTO replicas (instance_id, id, version, region, status, status_detail, reserved)"
-    " VALUES ($1, $2, 1, $3, $4, $5, $6)";
+    "INSERT INTO replicas (instance_id, id, version, region, status, status_detail, reserved, token)"
+    " VALUES ($1, $2, 1, $3, $4, $5, $6, $7)";
 static const char SQL_SAVE[] =
     "UPDATE replicas SET version = version + 1, status = $3, status_detail = $4, generation = $5, rolled = $6, "
     "attempts = $7,"
@@ -39,7 +39,7 @@ static const char SQL_EVENTS[] =
 eco_status store_replica_insert(eco_tx *tx, int64_t instance_id, const replica_row *r) {
   return eco_tx_exec(tx, SQL_INSERT, NULL,
                      ECO_PARAMS(eco_p_i64(instance_id), eco_p_i64(r->id), eco_p_str(r->region), eco_p_i64(r->status),
-                                eco_p_str(r->detail), eco_p_bool(r->reserved)));
+                                eco_p_str(r->detail), eco_p_bool(r->reserved), eco_p_str(r->token)));
 }
 
 eco_status store_replica_save(eco_tx *tx, int64_t instance_id, replica_row *r) {
@@ -85,6 +85,7 @@ static void read_row(const eco_rows *rows, size_t row, replica_row *r) {
   r->gone = eco_row_bool(rows, row, c++);
   r->interval_started_us = eco_row_i64(rows, row, c++);
   snprintf(r->interval_run_id, sizeof(r->interval_run_id), "%s", eco_row_str(rows, row, c++));
+  snprintf(r->token, sizeof(r->token), "%s", eco_row_str(rows, row, c++));
 }
 
 static instance_row *find(instance_row *list, size_t count, int64_t id) {
@@ -132,8 +133,8 @@ eco_status store_replica_page(eco_tx *tx, eco_arena *arena, const char *after_id
   for (size_t k = 0; k < *count; k++) {
     (*out)[k].instance_id = eco_row_i64(rows, k, 0);
     read_row(rows, k, &(*out)[k].replica);
-    (*out)[k].account_id = eco_strdup(arena, eco_row_str(rows, k, 23));
-    (*out)[k].health_path = eco_strdup(arena, eco_row_str(rows, k, 24));
+    (*out)[k].account_id = eco_strdup(arena, eco_row_str(rows, k, 24));
+    (*out)[k].health_path = eco_strdup(arena, eco_row_str(rows, k, 25));
   }
   return eco_success();
 }

@@ -27,6 +27,8 @@ static const option_def options[] = {
     OPT_S("host", host, NULL, "address to listen on (ECOLINK_HOST, else 127.0.0.1)"),
     OPT_I("port", port, "port; 0 lets the system choose (ECOLINK_PORT, else 8000)"),
     OPT_S("model", model, NULL, "the only model name it answers to (ECOLINK_SERVED_MODEL, else \"simulator\")"),
+    OPT_S("api-key", api_key, NULL,
+          "what callers of /v1 must send as a bearer token (SIMULATOR_API_KEY, else nothing)"),
     OPT_I("listen-delay-ms", listen_delay_ms, "time before it listens at all"),
     OPT_I("start-delay-ms", start_delay_ms, "time during which /health and every inference call answer 503"),
     OPT_I("ttft-ms", ttft_ms, "time to the first token"),
@@ -124,8 +126,10 @@ void sim_options_defaults(void) {
                           .exit_code = 1,
                           .crash_after_tokens = SIM_OFF,
                           .cut_after_tokens = SIM_OFF};
-  static const char *const names[][2] = {
-      {"ECOLINK_HOST", "host"}, {"ECOLINK_PORT", "port"}, {"ECOLINK_SERVED_MODEL", "model"}};
+  static const char *const names[][2] = {{"ECOLINK_HOST", "host"},
+                                         {"ECOLINK_PORT", "port"},
+                                         {"ECOLINK_SERVED_MODEL", "model"},
+                                         {"SIMULATOR_API_KEY", "api-key"}};
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     const char *value = getenv(names[i][0]);
     if (value && *value && !put_text(find(names[i][1], strlen(names[i][1])), value)) {

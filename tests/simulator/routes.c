@@ -257,6 +257,12 @@ static void openai(sim_conn *c, const char *endpoint) {
   yyjson_doc_free(doc);
 }
 
+static bool is_refused(const sim_conn *c) {
+  const char *sent = sim_header_get(c, "Authorization");
+  return *sim_opt.api_key && strncmp(c->path, "/v1/", 4) == 0 &&
+         (!sent || strncmp(sent, "Bearer ", 7) != 0 || strcmp(sent + 7, sim_opt.api_key) != 0);
+}
+
 void sim_route(sim_conn *c) {
   const char *endpoint = endpoint_of(c->path);
   bool get = strcmp(c->method, "GET") == 0 || strcmp(c->method, "HEAD") == 0;
@@ -266,6 +272,8 @@ void sim_route(sim_conn *c) {
     state(c);
   } else if ((strcmp(c->path, "/health") == 0 || strcmp(c->path, "/") == 0) && get) {
     health(c);
+  } else if (is_refused(c)) {
+    sim_reply_error(c, 401, "unauthorized", "not the key that this server was started with");
   } else if (strcmp(c->path, "/v1/models") == 0 && get) {
     if (sim_is_starting()) {
       sim_reply_error(c, 503, "starting", "still starting");

@@ -28,6 +28,7 @@ typedef struct sim_options {
   char host[64];
   int64_t port;
   char model[256];
+  char api_key[128];
   int64_t listen_delay_ms;
   int64_t start_delay_ms;
   int64_t ttft_ms;

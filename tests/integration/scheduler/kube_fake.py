@@ -4,6 +4,7 @@ server-side apply with preconditions, deletion, and a small controller with a ku
 It answers as much of the API as the scheduler's driver uses, so that each fault (429, 500, a hanging server, dropped watches, an
 older past, an expired token ...) can be put exactly where it hurts. What real API servers do is proved in tests/kube."""
 
+import base64
 import contextlib
 import copy
 import datetime
@@ -324,13 +325,20 @@ class Cluster:
             container = pod["spec"]["containers"][0]
             args = [a.replace("0.0.0.0", status["podIP"]).replace("$$", "$") for a in container.get("args", [])]
             self.processes[name] = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", os.path.join(BUILD, "bin", "ecolink-simulator"), *args],
-                                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                                                    env={**os.environ, **self.environment(container)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             self.set_state(pod, {"running": {"startedAt": now()}}, True)
         elif process is not None and process.poll() is not None and "running" in engine["state"]:
             self.said = self.processes.pop(name).stdout.read()
             engine["restartCount"] += 1
             engine["lastState"] = {"terminated": {"exitCode": process.returncode % 256, "reason": "Error", "finishedAt": now()}}
             self.set_state(pod, {"waiting": {"reason": "ContainerCreating"}}, False)
+
+    def environment(self, container):
+        out = {}
+        for e in container.get("env", []):
+            ref = e.get("valueFrom", {}).get("secretKeyRef")
+            out[e["name"]] = base64.b64decode(self.objects[("secrets", SPACE, ref["name"])]["data"][ref["key"]]).decode() if ref else e["value"]
+        return out
 
     def set_state(self, pod, state, ready):
         pod["status"]["phase"] = "Running"

@@ -5,6 +5,8 @@ import contextlib
 import json
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -29,6 +31,24 @@ def test_a_launch_runs_in_two_clusters_and_leaves_nothing(kube):
     assert all(r.run_id.endswith(".0") for r in route.replicas)
     gone(kube, i.id)
     assert kube.reserved() == 0
+
+
+def test_a_replica_answers_those_alone_who_have_its_token(kube):
+    i = kube.running()
+    replicas = eventually(lambda: len(r := kube.route(i.id).replicas) == 2 and r, 10, 0.05, "gateways know both")
+    tokens = {r.token for r in replicas}
+    assert len(tokens) == 2 and all(len(t) > 20 for t in tokens)
+    for r in replicas:
+        url = f"http://{r.host}:{r.port}/v1/models"
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(url, timeout=10)
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": f"Bearer {r.token}"}), timeout=10) as answer:
+            assert answer.status == 200
+        assert r.token not in json.dumps(kube.objects("deployments")) and r.token not in kube.service.logs()
+    kube.restart(i.id)
+    kube.until(i.id, RUNNING, ready=2)
+    assert {r.token for r in kube.route(i.id).replicas} <= tokens  # for as long as the replica lives
+    gone(kube, i.id)
 
 
 def test_a_restart_replaces_one_region_at_a_time(kube):

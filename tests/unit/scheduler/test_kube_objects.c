@@ -204,6 +204,23 @@ static void test_weights_are_brought_before_the_engine_starts(void **state) {
   eco_arena_free(arena);
 }
 
+static void test_a_key_that_an_engine_takes_as_an_argument_comes_from_the_secret(void **state) {
+  (void)state;
+  static const char *const args[] = {"--price", "$(HOME)", NULL};
+  static const driver_name_value env[] = {{"ECOLINK_REPLICA_TOKEN", "rt_secret", true}, {NULL, NULL, false}};
+  plain_region();
+  kube_place place = place_of();
+  replica_spec spec = spec_of(args, env);
+  const char *text = NULL;
+  eco_arena *arena = eco_arena_new();
+  spec.token_env = "ECOLINK_REPLICA_TOKEN";
+  spec.token_flag = "--api-key";
+  assert_true(eco_ok(kube_deployment(&place, &spec, NULL, arena, &text)));
+  assert_non_null(strstr(text, "\"$$(HOME)\",\"--api-key\",\"$(ECOLINK_REPLICA_TOKEN)\"]"));
+  assert_null(strstr(text, "rt_secret"));
+  eco_arena_free(arena);
+}
+
 // ---- rules over generated launches ----
 static yyjson_val *at(yyjson_val *root, const char *pointer) {
   yyjson_val *v = yyjson_ptr_get(root, pointer);
@@ -439,6 +456,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_a_vllm_replica_with_gated_weights),
       cmocka_unit_test(test_weights_are_brought_before_the_engine_starts),
+      cmocka_unit_test(test_a_key_that_an_engine_takes_as_an_argument_comes_from_the_secret),
       cmocka_unit_test(test_a_custom_container_in_a_region_with_everything),
       cmocka_unit_test(test_rules_hold_over_generated_launches),
       cmocka_unit_test(test_what_is_no_text_is_refused),

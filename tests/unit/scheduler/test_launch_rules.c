@@ -227,6 +227,34 @@ static void test_the_readmes_picture_is_the_table(void **state) {
   free(drawn);
 }
 
+static void test_engines_that_can_ask_for_a_token_unless_the_launch_has_its_own_way(void **state) {
+  (void)state;
+  static const char *const asking[] = {"vllm", "sglang", "tgi", "llama.cpp", "tei", "infinity", "simulator"};
+  request r = good();
+  for (size_t i = 0; i < sizeof(asking) / sizeof(asking[0]); i++) {
+    assert_true(launch_takes_token(preset_find(asking[i]), &r));
+  }
+  assert_false(launch_takes_token(preset_find("ollama"), &r));
+  assert_false(launch_takes_token(NULL, &r));
+  char *args[] = {(char *)"--api-key=mine"};
+  r.args = args;
+  r.n_args = 1;
+  assert_false(launch_takes_token(preset_find("vllm"), &r));
+  r.n_args = 0;
+  Ecolink__V1__KeyValue variable = ECOLINK__V1__KEY_VALUE__INIT;
+  Ecolink__V1__KeyValue *env[] = {&variable};
+  variable.name = (char *)"VLLM_API_KEY";
+  r.env = env;
+  r.n_env = 1;
+  assert_false(launch_takes_token(preset_find("vllm"), &r));
+  assert_true(launch_takes_token(preset_find("tgi"), &r));
+  r.n_env = 0;
+  char *command[] = {(char *)"serve"};
+  r.command = command;
+  r.n_command = 1;
+  assert_false(launch_takes_token(preset_find("vllm"), &r));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_defaults_are_filled_in),
@@ -236,6 +264,7 @@ int main(void) {
       cmocka_unit_test(test_names_follow_the_documented_pattern),
       cmocka_unit_test(test_every_preset_is_named_and_served_under_the_registered_name),
       cmocka_unit_test(test_weights_come_from_the_repository_or_the_path_and_the_launchs_own_flag_wins),
+      cmocka_unit_test(test_engines_that_can_ask_for_a_token_unless_the_launch_has_its_own_way),
       cmocka_unit_test(test_a_hold_covers_a_day_of_every_replica),
       cmocka_unit_test(test_readiness_wants_the_exact_model_name),
       cmocka_unit_test(test_the_readmes_picture_is_the_table),

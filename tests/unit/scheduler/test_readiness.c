@@ -1,5 +1,6 @@
 // Readiness: what is known of a replica, and what is not.
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -20,6 +21,11 @@ static int listen_on(int *port) {
   *port = ntohs(a.sin_port);
   return fd;
 }
+
+struct asked {
+  int fd;
+  char text[2048];
+};
 
 static ready_target ask(int port) {
   ready_target t = {.host = "127.0.0.1", .port = port, .health_path = "/health"};
@@ -68,10 +74,42 @@ static void test_a_question_that_could_not_be_put_leaves_the_answer_unknown(void
   assert_true(asked);
 }
 
+// Answers one request with 200 and keeps what was asked.
+static void *answer_once(void *arg) {
+  struct asked *a = arg;
+  int fd = accept(a->fd, NULL, NULL);
+  ssize_t n = read(fd, a->text, sizeof(a->text) - 1);
+  static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+  a->text[n > 0 ? n : 0] = '\0';
+  (void)!write(fd, ok, sizeof(ok) - 1);
+  close(fd);
+  return NULL;
+}
+
+static void test_a_replica_is_asked_with_its_token(void **state) {
+  (void)state;
+  static const char *const tokens[] = {"rt_0123", "", NULL};
+  for (size_t i = 0; i < 3; i++) {
+    struct asked a = {.fd = -1};
+    pthread_t server;
+    int port = 0;
+    a.fd = listen_on(&port);
+    assert_int_equal(pthread_create(&server, NULL, answer_once, &a), 0);
+    ready_target t = {.host = "127.0.0.1", .port = port, .health_path = "/health", .token = tokens[i]};
+    readiness_probe(&t, 1);
+    assert_int_equal(pthread_join(server, NULL), 0);
+    close(a.fd);
+    assert_true(t.ready);
+    assert_int_equal(strstr(a.text, "Authorization:") != NULL, i == 0);
+    assert_int_equal(strstr(a.text, "Authorization: Bearer rt_0123\r\n") != NULL, i == 0);
+  }
+}
+
 int main(void) {
   readiness_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_a_refused_connection_is_known_to_be_not_ready),
+      cmocka_unit_test(test_a_replica_is_asked_with_its_token),
       cmocka_unit_test(test_silence_is_known_to_be_not_ready),
       cmocka_unit_test(test_a_question_that_could_not_be_put_leaves_the_answer_unknown),
   };
