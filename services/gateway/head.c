@@ -57,30 +57,31 @@ typedef struct known_name {
 } known_name;
 #define NAME(text, id) \
   { text, sizeof(text) - 1, id }
+// By length, so that a name is compared with its like alone.
 static const known_name NAMES[] = {
-    NAME("host", GW_H_HOST),
-    NAME("content-length", GW_H_CONTENT_LENGTH),
-    NAME("transfer-encoding", GW_H_TRANSFER_ENCODING),
-    NAME("connection", GW_H_CONNECTION),
-    NAME("keep-alive", GW_H_HOP),
     NAME("te", GW_H_HOP),
-    NAME("trailer", GW_H_HOP),
-    NAME("upgrade", GW_H_UPGRADE),
-    NAME("authorization", GW_H_AUTHORIZATION),
-    NAME("x-api-key", GW_H_API_KEY),
-    NAME("content-type", GW_H_CONTENT_TYPE),
-    NAME("content-encoding", GW_H_CONTENT_ENCODING),
+    NAME("host", GW_H_HOST),
     NAME("expect", GW_H_EXPECT),
     NAME("accept", GW_H_ACCEPT),
-    NAME("accept-encoding", GW_H_ACCEPT_ENCODING),
+    NAME("cookie", GW_H_COOKIE),
+    NAME("trailer", GW_H_HOP),
+    NAME("upgrade", GW_H_UPGRADE),
+    NAME("alt-svc", GW_H_ALT_SVC),
+    NAME("x-api-key", GW_H_API_KEY),
     NAME("forwarded", GW_H_FORWARDED),
     NAME("x-real-ip", GW_H_FORWARDED),
-    NAME("x-forwarded-for", GW_H_FORWARDED_FOR),
-    NAME("alt-svc", GW_H_ALT_SVC),
-    NAME("cookie", GW_H_COOKIE),
+    NAME("connection", GW_H_CONNECTION),
+    NAME("keep-alive", GW_H_HOP),
     NAME("set-cookie", GW_H_SET_COOKIE),
-    NAME("idempotency-key", GW_H_IDEMPOTENCY_KEY),
     NAME("traceparent", GW_H_TRACEPARENT),
+    NAME("content-type", GW_H_CONTENT_TYPE),
+    NAME("authorization", GW_H_AUTHORIZATION),
+    NAME("content-length", GW_H_CONTENT_LENGTH),
+    NAME("accept-encoding", GW_H_ACCEPT_ENCODING),
+    NAME("x-forwarded-for", GW_H_FORWARDED_FOR),
+    NAME("idempotency-key", GW_H_IDEMPOTENCY_KEY),
+    NAME("content-encoding", GW_H_CONTENT_ENCODING),
+    NAME("transfer-encoding", GW_H_TRANSFER_ENCODING),
     NAME("x-content-type-options", GW_H_SANDBOX),
     NAME("content-security-policy", GW_H_SANDBOX),
 };
@@ -93,9 +94,13 @@ static const known_name PREFIXES[] = {
 #undef NAME
 
 static uint8_t classify(const char *name, size_t n) {
+  // Where the names of each length begin in NAMES; those of length n end where those of n + 1 begin.
+  static const uint8_t FROM[] = {0,  0,  0,  1,  1,  2,  2,  5,  8,  8,  11, 14, 15,
+                                 16, 17, 18, 21, 22, 23, 23, 23, 23, 23, 24, 25};
+  enum { LONGEST = sizeof FROM - 2 };
   char first = (char)(name[0] | 0x20);
-  for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
-    if (NAMES[i].len == n && NAMES[i].name[0] == first && strncasecmp(NAMES[i].name, name, n) == 0) {
+  for (size_t i = n <= LONGEST ? FROM[n] : 0; n <= LONGEST && i < FROM[n + 1]; i++) {
+    if (NAMES[i].name[0] == first && strncasecmp(NAMES[i].name, name, n) == 0) {
       return NAMES[i].id;
     }
   }
@@ -170,27 +175,15 @@ void gw_head_finish(gw_head *h) {
     x->value = (uint16_t)(v.p - h->mem);
     x->value_len = (uint16_t)v.n;
     x->id = x->name_len ? classify(h->mem + x->name, x->name_len) : (uint8_t)GW_H_OTHER;
+    if (h->count[x->id]++ == 0) {
+      h->first[x->id] = (uint8_t)i;
+    }
   }
   for (unsigned i = 0; i < h->n; i++) {
     if (h->h[i].id == GW_H_CONNECTION) {
       read_connection(h, gw_head_value(h, &h->h[i]));
     }
   }
-}
-
-const gw_header *gw_head_find(const gw_head *h, gw_header_id id, unsigned *count) {
-  const gw_header *first = NULL;
-  unsigned found = 0;
-  for (unsigned i = 0; i < h->n; i++) {
-    if (h->h[i].id == id) {
-      first = first ? first : &h->h[i];
-      found++;
-    }
-  }
-  if (count) {
-    *count = found;
-  }
-  return first;
 }
 
 gw_slice gw_head_last(const gw_head *h, gw_header_id id) {
@@ -200,11 +193,6 @@ gw_slice gw_head_last(const gw_head *h, gw_header_id id) {
     }
   }
   return (gw_slice){"", 0};
-}
-
-gw_slice gw_head_get(const gw_head *h, gw_header_id id) {
-  const gw_header *x = gw_head_find(h, id, NULL);
-  return x ? gw_head_value(h, x) : (gw_slice){"", 0};
 }
 
 // ---- the request line: token SP target SP "HTTP/1." ("0" | "1") CRLF ----
@@ -349,7 +337,9 @@ static bool host_ok(gw_slice host) {
     return false;
   }
   for (size_t i = 0; i < host.n; i++) {
-    if (host.p[i] <= ' ' || host.p[i] >= 0x7f || strchr("/?#@\\,\"<>", host.p[i])) {
+    const char c = host.p[i];
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '.' || c == '-' || c == ':';
+    if (!plain && (c <= ' ' || c >= 0x7f || strchr("/?#@\\,\"<>", c))) {
       return false;
     }
   }

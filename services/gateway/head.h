@@ -44,6 +44,7 @@ typedef enum gw_header_id {
   GW_H_IDEMPOTENCY_KEY,
   GW_H_TRACEPARENT,
   GW_H_SANDBOX,  // x-content-type-options, content-security-policy: ours on /proxy
+  GW_H_IDS,
 } gw_header_id;
 
 typedef struct gw_header {
@@ -65,6 +66,8 @@ typedef struct gw_head {
   bool conn_close;
   bool conn_keep_alive;
   bool conn_upgrade;
+  uint8_t count[GW_H_IDS];  // how many of each id, set by gw_head_finish
+  uint8_t first[GW_H_IDS];  // where the first one is, if there is one
   gw_header h[GW_HEADERS_MAX];
 } gw_head;
 
@@ -84,8 +87,16 @@ static inline gw_slice gw_head_value(const gw_head *h, const gw_header *x) {
   return (gw_slice){h->mem + x->value, x->value_len};
 }
 // First header of this id, or NULL; *count (may be NULL) = how many there are.
-const gw_header *gw_head_find(const gw_head *h, gw_header_id id, unsigned *count);
-gw_slice gw_head_get(const gw_head *h, gw_header_id id);         // the first one's value; {"", 0} when absent
+static inline const gw_header *gw_head_find(const gw_head *h, gw_header_id id, unsigned *count) {
+  if (count) {
+    *count = h->count[id];
+  }
+  return h->count[id] ? &h->h[h->first[id]] : NULL;
+}
+// The first one's value; {"", 0} when absent.
+static inline gw_slice gw_head_get(const gw_head *h, gw_header_id id) {
+  return h->count[id] ? gw_head_value(h, &h->h[h->first[id]]) : (gw_slice){"", 0};
+}
 gw_slice gw_head_last(const gw_head *h, gw_header_id id);        // the last one's
 static inline bool gw_slice_is(gw_slice s, const char *lower) {  // equal, ASCII case aside
   return strlen(lower) == s.n && strncasecmp(s.p, lower, s.n) == 0;

@@ -11,35 +11,37 @@ enum { W_VALUE, W_KEY, W_IN_KEY, W_COLON, W_STRING, W_NUMBER, W_LITERAL, W_AFTER
 enum { K_NONE, K_TEXT, K_MARK, K_REASON, K_USAGE, K_PROMPT, K_COMPLETION, K_WRAPPER };
 #define KEY(text, id) \
   { text, sizeof(text) - 1, id }
-static const struct {
+typedef struct known_key {
   const char *name;
   uint8_t len;
   uint8_t id;
-} KEYS[] = {
-    KEY("content", K_TEXT),
-    KEY("reasoning_content", K_TEXT),
-    KEY("reasoning", K_TEXT),
+} known_key;
+// By length, so that a key is compared with its like alone.
+static const known_key KEYS[] = {
     KEY("text", K_TEXT),
-    KEY("refusal", K_TEXT),
-    KEY("arguments", K_TEXT),
-    KEY("partial_json", K_TEXT),
-    KEY("thinking", K_TEXT),
+    KEY("error", K_MARK),
     KEY("delta", K_TEXT),
+    KEY("usage", K_USAGE),
+    KEY("content", K_TEXT),
+    KEY("refusal", K_TEXT),
+    KEY("message", K_WRAPPER),
+    KEY("thinking", K_TEXT),
     KEY("b64_json", K_TEXT),
-    KEY("generated_text", K_TEXT),
+    KEY("response", K_WRAPPER),
+    KEY("reasoning", K_TEXT),
+    KEY("arguments", K_TEXT),
     KEY("transcript", K_TEXT),
     KEY("tool_calls", K_MARK),
-    KEY("function_call", K_MARK),
-    KEY("error", K_MARK),
-    KEY("finish_reason", K_REASON),
     KEY("stop_reason", K_REASON),
-    KEY("usage", K_USAGE),
-    KEY("prompt_tokens", K_PROMPT),
+    KEY("partial_json", K_TEXT),
     KEY("input_tokens", K_PROMPT),
-    KEY("completion_tokens", K_COMPLETION),
+    KEY("function_call", K_MARK),
+    KEY("finish_reason", K_REASON),
+    KEY("prompt_tokens", K_PROMPT),
     KEY("output_tokens", K_COMPLETION),
-    KEY("response", K_WRAPPER),
-    KEY("message", K_WRAPPER),
+    KEY("generated_text", K_TEXT),
+    KEY("reasoning_content", K_TEXT),
+    KEY("completion_tokens", K_COMPLETION),
 };
 #undef KEY
 
@@ -63,9 +65,13 @@ static bool in_array(const gw_json_walk *w) {
 }
 
 static void key_done(gw_json_walk *w) {
+  // Where the keys of each length begin in KEYS; those of length n end where those of n + 1 begin.
+  static const uint8_t FROM[] = {0, 0, 0, 0, 0, 1, 4, 4, 7, 10, 12, 14, 15, 17, 21, 22, 22, 22, 24};
+  enum { LONGEST = sizeof FROM - 2 };
   w->id = K_NONE;
-  for (size_t i = 0; w->key_len <= GW_WALK_KEY && i < sizeof KEYS / sizeof KEYS[0]; i++) {
-    if (KEYS[i].len == w->key_len && memcmp(KEYS[i].name, w->key, w->key_len) == 0) {
+  for (size_t i = w->key_len <= LONGEST ? FROM[w->key_len] : 0; w->key_len <= LONGEST && i < FROM[w->key_len + 1];
+       i++) {
+    if (memcmp(KEYS[i].name, w->key, w->key_len) == 0) {
       w->id = KEYS[i].id;
       return;
     }
@@ -183,6 +189,11 @@ static void number_byte(gw_json_walk *w, uint8_t c) {
   w->state = W_LITERAL;  // a fraction or an exponent: no token count
 }
 
+static void begin_key(gw_json_walk *w) {
+  w->state = W_IN_KEY;
+  w->key_len = 0;
+}
+
 // The rest of a key, as far as it is here. Returns bytes used.
 static size_t key_bytes(gw_json_walk *w, const uint8_t *p, size_t n) {
   if (w->escape) {
@@ -237,8 +248,7 @@ void gw_json_walk_feed(gw_json_walk *w, const void *data, size_t n) {
         break;
       case W_KEY:
         if (c == '"') {
-          w->state = W_IN_KEY;
-          w->key_len = 0;
+          begin_key(w);
         } else if (c == '}') {
           close_container(w);
         } else {
@@ -247,6 +257,10 @@ void gw_json_walk_feed(gw_json_walk *w, const void *data, size_t n) {
         break;
       case W_IN_KEY:
         i += key_bytes(w, p + i, n - i) - 1;
+        if (w->state == W_COLON && i + 1 < n && p[i + 1] == ':') {  // as engines write it
+          w->state = W_VALUE;
+          i++;
+        }
         break;
       case W_COLON:
         w->state = c == ':' ? W_VALUE : w->state;
@@ -262,6 +276,10 @@ void gw_json_walk_feed(gw_json_walk *w, const void *data, size_t n) {
         break;
       default:
         after_byte(w, c);
+        if (w->state == W_KEY && i + 1 < n && p[i + 1] == '"') {
+          begin_key(w);
+          i++;
+        }
     }
   }
 }

@@ -307,6 +307,24 @@ static size_t skip_string(gw_model_finder *f, const uint8_t *p, size_t n) {
   return i + 1;
 }
 
+// What most bodies have next: a key's quote and colon, or the comma and the quote before a key. Returns bytes used.
+static size_t usual_pair(gw_model_finder *f, const uint8_t *p, size_t n) {
+  if (n < 2) {
+    return 0;
+  }
+  if (f->state == S_AFTER && p[0] == ',' && p[1] == '"') {
+    f->state = S_IN_KEY;
+    f->matched = 0;
+    f->escape = 0;
+    return 2;
+  }
+  if (f->state == S_IN_KEY && f->escape == 0 && p[0] == '"' && p[1] == ':') {
+    f->state = S_VALUE;
+    return 2;
+  }
+  return 0;
+}
+
 bool gw_model_finder_feed(gw_model_finder *f, const void *data, size_t n) {
   const uint8_t *p = data;
   if (f->error != GW_FIND_OK) {
@@ -321,6 +339,9 @@ bool gw_model_finder_feed(gw_model_finder *f, const void *data, size_t n) {
       used = skip_nested(f, p + i, n - i);
     } else if (f->state == S_IN_KEY) {
       used = key_run(f, p + i, n - i);
+    }
+    if (used == 0) {
+      used = usual_pair(f, p + i, n - i);
     }
     if (used == 0) {
       if (!structure_byte(f, p[i])) {

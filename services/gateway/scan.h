@@ -43,6 +43,13 @@ static inline size_t gw_skip_plain(const uint8_t *p, size_t n) {
 static inline size_t gw_skip_string(const uint8_t *p, size_t n, bool *escape) {
   size_t i = 0;
 #if defined(__SSE2__)
+  if (n >= 16 && !*escape) {  // most strings are short and plain
+    uint32_t quotes = gw_equal_16(p, '"');
+    uint32_t open = quotes | gw_equal_16(p, '\\');
+    if (open & -open & quotes) {
+      return (size_t)__builtin_ctz(open);
+    }
+  }
   for (; i + 64 <= n; i += 64) {
     uint64_t quotes = gw_equal_64(p + i, '"');
     uint64_t open = quotes | gw_equal_64(p + i, '\\');

@@ -165,6 +165,10 @@ static void on_data(gw_io *io, const char *p, size_t n) {
   }
   up->deadline_ms = up->last_data_ms + (uint64_t)gw_cfg.idle_timeout_ms;
   up->deadline_kind = GW_FAIL_TIMEOUT;
+  if (!up->head_block && !up->head_done) {  // not before the answer begins: most answers then take turns with one block
+    up->head_block = gw_block_get(&io->loop->pool);
+    gw_head_init(&up->head, (char *)up->head_block->data, GW_BLOCK_DATA);
+  }
   enum llhttp_errno e = llhttp_execute(&up->parser, p, n);
   if (e == HPE_PAUSED_UPGRADE && !up->retry && up->head_done) {
     const char *rest = llhttp_get_error_pos(&up->parser);
@@ -263,10 +267,6 @@ static void bind_to(gw_upstream *up, gw_req *r) {
   up->tunnel = false;
   up->sent_base = up->io.sent;
   up->received_base = up->io.received;
-  if (!up->head_block) {
-    up->head_block = gw_block_get(&up->io.loop->pool);
-  }
-  gw_head_init(&up->head, (char *)up->head_block->data, GW_BLOCK_DATA);
   llhttp_init(&up->parser, HTTP_RESPONSE, &SETTINGS);
   up->parser.data = up;
 }

@@ -1,4 +1,5 @@
 // Heads: the request line at every split, framing rules, targets, what is rebuilt for the other side.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -201,6 +202,52 @@ static void test_prefix_and_path_are_joined_by_one_slash(void **state) {
   }
 }
 
+static void test_every_name_that_a_rule_speaks_of_is_known_in_any_case_and_no_other(void **state) {
+  (void)state;
+  static const struct {
+    const char *name;
+    gw_header_id id;
+  } NAMES[] = {
+      {"HOST", GW_H_HOST},
+      {"Content-Length", GW_H_CONTENT_LENGTH},
+      {"transfer-ENCODING", GW_H_TRANSFER_ENCODING},
+      {"Connection", GW_H_CONNECTION},
+      {"Keep-Alive", GW_H_HOP},
+      {"TE", GW_H_HOP},
+      {"Trailer", GW_H_HOP},
+      {"Upgrade", GW_H_UPGRADE},
+      {"Authorization", GW_H_AUTHORIZATION},
+      {"X-Api-Key", GW_H_API_KEY},
+      {"Content-Type", GW_H_CONTENT_TYPE},
+      {"Content-Encoding", GW_H_CONTENT_ENCODING},
+      {"Expect", GW_H_EXPECT},
+      {"Accept", GW_H_ACCEPT},
+      {"Accept-Encoding", GW_H_ACCEPT_ENCODING},
+      {"Forwarded", GW_H_FORWARDED},
+      {"X-Real-IP", GW_H_FORWARDED},
+      {"X-Forwarded-For", GW_H_FORWARDED_FOR},
+      {"Alt-Svc", GW_H_ALT_SVC},
+      {"Cookie", GW_H_COOKIE},
+      {"Set-Cookie", GW_H_SET_COOKIE},
+      {"Idempotency-Key", GW_H_IDEMPOTENCY_KEY},
+      {"Traceparent", GW_H_TRACEPARENT},
+      {"X-Content-Type-Options", GW_H_SANDBOX},
+      {"Content-Security-Policy", GW_H_SANDBOX},
+  };
+  for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+    gw_head h;
+    char longer[64];
+    unsigned count = 0;
+    (void)snprintf(longer, sizeof longer, "%sx", NAMES[i].name);
+    build(&h, "/", HEADERS(longer, "a", NAMES[i].name + 1, "b", NAMES[i].name, "c", NAMES[i].name, "d"));
+    assert_int_equal(h.h[2].id, NAMES[i].id);
+    assert_ptr_equal(gw_head_find(&h, NAMES[i].id, &count), &h.h[2]);
+    assert_int_equal(count, 2);
+    assert_memory_equal(gw_head_get(&h, NAMES[i].id).p, "c", 1);
+    assert_memory_equal(gw_head_last(&h, NAMES[i].id).p, "d", 1);
+  }
+}
+
 static void test_limits_of_a_head_hold(void **state) {
   (void)state;
   gw_head h;
@@ -223,6 +270,7 @@ int main(void) {
       cmocka_unit_test(test_a_request_is_rebuilt_without_what_belongs_to_the_hop),
       cmocka_unit_test(test_a_response_is_rebuilt_with_our_headers_alone),
       cmocka_unit_test(test_prefix_and_path_are_joined_by_one_slash),
+      cmocka_unit_test(test_every_name_that_a_rule_speaks_of_is_known_in_any_case_and_no_other),
       cmocka_unit_test(test_limits_of_a_head_hold),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

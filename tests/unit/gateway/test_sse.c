@@ -150,12 +150,51 @@ static void test_too_deep_an_answer_is_given_up_not_misread(void **state) {
   assert_int_equal(w.prompt_tokens, -1);
 }
 
+static gw_json_walk walked(const char *before, const char *key, const char *after) {
+  gw_json_walk w;
+  gw_json_walk_init(&w);
+  gw_json_walk_feed(&w, before, strlen(before));
+  gw_json_walk_feed(&w, key, strlen(key));
+  gw_json_walk_feed(&w, after, strlen(after));
+  return w;
+}
+
+static void test_every_key_of_content_counts_and_none_that_is_like_it(void **state) {
+  (void)state;
+  static const char *const KEYS[] = {"content",        "reasoning_content", "reasoning",  "text",  "refusal",
+                                     "arguments",      "partial_json",      "thinking",   "delta", "b64_json",
+                                     "generated_text", "transcript",        "tool_calls", "error", "function_call",
+                                     "finish_reason",  "stop_reason"};
+  for (size_t i = 0; i < sizeof KEYS / sizeof KEYS[0]; i++) {
+    assert_true(walked("{\"", KEYS[i], "\":\"x\"}").content);
+    assert_true(walked("{ \"a\" : 1 , \"", KEYS[i], "\" : \"x\" }").content);
+    assert_true(walked("{\"a\":[1],\"", KEYS[i], "\":\"x\"}").content);
+    assert_false(walked("{\"", KEYS[i], "x\":\"x\"}").content);
+    assert_false(walked("{\"", KEYS[i] + 1, "\":\"x\"}").content);
+    assert_false(walked("{\"", KEYS[i], "\":\"\"}").content);
+  }
+}
+
+static void test_tokens_are_read_by_either_name_where_usage_stands(void **state) {
+  (void)state;
+  static const char *const BEFORE[] = {"{\"usage\":{\"", "{\"message\":{\"usage\":{\"",
+                                       "{\"response\" : {\"id\":1,\"usage\":{\""};
+  static const char *const NAMES[] = {"prompt_tokens", "input_tokens", "completion_tokens", "output_tokens"};
+  for (size_t i = 0; i < 12; i++) {
+    const gw_json_walk w = walked(BEFORE[i % 3], NAMES[i / 3], "\": 7 }}}");
+    assert_int_equal(w.prompt_tokens, i / 3 < 2 ? 7 : -1);
+    assert_int_equal(w.completion_tokens, i / 3 < 2 ? -1 : 7);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_stream_reads_the_same_at_every_split),
       cmocka_unit_test(test_random_bytes_never_break_the_reader),
       cmocka_unit_test(test_the_lf_of_an_events_last_crlf_is_complete_even_when_it_comes_alone),
       cmocka_unit_test(test_usage_is_read_from_a_plain_answer),
+      cmocka_unit_test(test_every_key_of_content_counts_and_none_that_is_like_it),
+      cmocka_unit_test(test_tokens_are_read_by_either_name_where_usage_stands),
       cmocka_unit_test(test_too_deep_an_answer_is_given_up_not_misread),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
