@@ -248,10 +248,14 @@ static void on_closed(gw_io *io) {
   gw_slab_put(&loop->clients, c);
 }
 
-// A large body of known length is read into the blocks that keep it.
+// A large body of known length is read into the blocks that keep it. What comes with its head is copied there: so that
+// this is little, a head is read into the front of the loop's buffer alone.
 static uv_buf_t body_room(gw_io *io) {
   gw_client *c = of(io);
   gw_req *r = c->req;
+  if (!r || !r->head_done) {
+    return uv_buf_init(io->loop->read_buffer, GW_HEAD_READ);
+  }
   bool large = r && r->head_done && r->framing.content_length >= GW_LARGE_BLOCK;
   if (!large || r->body_done || r->early || r->answered || c->mode != GW_CLIENT_OPEN) {
     return uv_buf_init(NULL, 0);

@@ -7,6 +7,7 @@ enum {
   GW_BLOCK_SIZE = 16384,         // pooled unit of heads, bodies and output
   GW_LARGE_BLOCK = 64 * 1024,    // pooled unit of bodies that declare at least as much: they are read into it
   GW_READ_BUFFER = 256 * 1024,   // one per loop, parsed in place
+  GW_HEAD_READ = 16384,          // of it, while a request's head is awaited
   GW_SCRATCH = 40 * 1024,        // one per loop: a rebuilt head (at most a block) and what we add to it
   GW_URL_MAX = 8192,             // longer targets: 400
   GW_HEADERS_MAX = 100,          // more header lines: 400

@@ -154,6 +154,7 @@ static unsigned queue_iov(gw_io *io, uv_buf_t *iov, size_t *bytes) {
 
 static void write_cb(uv_write_t *req, int status) {
   gw_io *io = req->data;
+  gw_slab_put(&io->loop->writes, req);
   gw_loop_tick(io->loop);
   io->writing = false;
   if (io->closing) {
@@ -188,10 +189,12 @@ static int try_write(gw_io *io, const uv_buf_t *iov, unsigned n) {
 static bool start_write(gw_io *io) {
   uv_buf_t iov[GW_IOV_MAX];
   unsigned n = queue_iov(io, iov, &io->wreq_bytes);
-  io->wreq.data = io;
+  uv_write_t *req = gw_slab_get(&io->loop->writes);
+  req->data = io;
   io->writing = true;
-  int error = uv_write(&io->wreq, (uv_stream_t *)&io->tcp, iov, n, write_cb);
+  int error = uv_write(req, (uv_stream_t *)&io->tcp, iov, n, write_cb);
   if (error) {
+    gw_slab_put(&io->loop->writes, req);
     io->writing = false;
     io->fns->fail(io, error);
   }

@@ -55,7 +55,6 @@ struct gw_io {
   bool shut;
   bool closing;
   int error;
-  uv_write_t wreq;  // for what the kernel did not take at once: last, since that is rare
 };
 
 void gw_io_init(gw_io *io, gw_loop *loop, const gw_io_fns *fns);  // uv_tcp_init; the object may hold garbage before

@@ -231,6 +231,7 @@ eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct so
   loop->clients.size = sizeof(gw_client);
   loop->requests.size = sizeof(gw_req);
   loop->upstreams.size = sizeof(gw_upstream);
+  loop->writes.size = sizeof(uv_write_t);
   loop->metrics = gw_metrics_new();
   loop->read_buffer = malloc(GW_READ_BUFFER);
   loop->scratch = malloc(GW_SCRATCH);
@@ -295,6 +296,7 @@ void gw_loop_free(gw_loop *loop) {
   gw_slab_drain(&loop->clients);
   gw_slab_drain(&loop->requests);
   gw_slab_drain(&loop->upstreams);
+  gw_slab_drain(&loop->writes);
   eco_buf_free(&loop->text);
   pthread_mutex_destroy(&loop->shared.lock);
   gw_key_hash_free(loop->key_hash);

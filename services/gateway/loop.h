@@ -50,6 +50,7 @@ struct gw_loop {
   gw_slab clients;
   gw_slab requests;
   gw_slab upstreams;
+  gw_slab writes;  // uv_write_t: what the kernel did not take at once is rare
   gw_io *dirty;
   gw_io *later;
   gw_list active;     // clients with a request, lingering or tunnelling
