@@ -158,7 +158,7 @@ def one_connection(bench, case):
 
 
 DELAY_MS = 20
-LEVELS = (64, 256, 512, 640, 768, 1024, 1400, 2000)
+LEVELS = (64, 256, 512, 768, 1024, 1400, 2000)
 ADDED_MS = (1, 5, 10, 50, 100)
 
 
@@ -408,7 +408,7 @@ def route_change(bench, case):
 
 def gateways(bench, case):
     """The published gateways: how fast and how large each is here. Their latency is closed-loop: no common rate suits them all."""
-    names = ("ecolink", "haproxy-tuned", "nginx", "envoy", "litellm", "portkey")
+    names, ours = ("ecolink", "haproxy-tuned", "nginx", "envoy", "litellm", "portkey"), []
     for peer in names:
         proxies = bench.started(peer)
         if not proxies and peer in bench.missing:
@@ -417,7 +417,11 @@ def gateways(bench, case):
             for proxy in proxies:
                 results = [r for r in (bench.once(case, proxy, n, connections=32, warmup=3) for n in range(min(3, bench.rounds))) if r]
                 if results:
-                    bench.out.row(case, proxy.peer, note=f"{proxy.version()}; p50, p99 closed-loop, {len(results)} rounds", rps=medians(results, "rps"),
+                    ours = results if proxy.peer == "ecolink" else ours
+                    compared = "" if proxy.peer == "ecolink" or not ours else (
+                        f"; ours: {medians(ours, 'rps') / medians(results, 'rps'):.2f} times its requests/s, "
+                        f"{medians(ours, 'rss_kb') / medians(results, 'rss_kb'):.2f} of its memory (with 100,000 keys and 20,000 routes)")
+                    bench.out.row(case, proxy.peer, note=f"{proxy.version()}; p50, p99 closed-loop, {len(results)} rounds{compared}", rps=medians(results, "rps"),
                                   p50_us=medians(results, "latency_p50_us"), p99_us=medians(results, "latency_p99_us"),
                                   cpu_us_per_req=medians(results, "cpu_us_per_req"), rss_kb=medians(results, "rss_kb"), rounds=len(results),
                                   proxy_core_pct=medians(results, "proxy_pct"), rig_core_pct=medians(results, "rig_pct"),
