@@ -43,6 +43,8 @@ class Bench:
     def once(self, case, proxy, number, **options):
         """One measurement, or None when it saw errors."""
         options = {"seconds": self.seconds, "warmup": WARMUP, **options}
+        if proxy and proxy.rewrites:
+            options["any_body"] = True
         target, pids, headers = (f"127.0.0.1:{proxy.port}", proxy.pids, proxy.headers) if proxy else (self.backend, (), ())
         try:
             result = rig.run(self.backend, target, pids, headers, **options)

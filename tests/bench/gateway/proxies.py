@@ -56,6 +56,7 @@ class Proxy:
     """A contender: start(backend) -> running on self.port with self.pids; stop()."""
     peer = name = None
     headers = ()
+    rewrites = False  # it writes answers anew, so that their length is its own
 
     def __init__(self):
         self.dir = self.process = self.log = None
@@ -209,6 +210,7 @@ class Envoy(Proxy):
 
 class LiteLLM(Proxy):
     peer = name = "litellm"
+    rewrites = True
 
     def __init__(self):
         super().__init__()

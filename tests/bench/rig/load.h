@@ -15,7 +15,7 @@ typedef struct rig_load_options {
   unsigned connections;
   double rate;        // requests a second; 0: closed loop
   uint64_t ramp_ns;   // connections are opened evenly over this time
-  size_t body_len;    // of the answers that are expected
+  size_t body_len;    // of the answers that are expected; 0: any that is not empty
   bool refused;       // expected are 401 and 429
   bool busy_too;      // 503 is a right answer, too
   bool once;          // one request per connection, then silence

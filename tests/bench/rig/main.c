@@ -29,6 +29,7 @@ typedef struct arguments {
   rig_load_options load;
   rig_load_options second;  // a second load beside the first; no connections: none
   bool second_wrong;
+  bool any_body;
   rig_size size;
   double seconds;
   double warmup;
@@ -57,6 +58,7 @@ static const struct option OPTIONS[] = {
     {"once", no_argument, NULL, '1'},               // one request per connection
     {"pace-ms", required_argument, NULL, 'p'},      // 64 KB of a request each time
     {"busy-too", no_argument, NULL, 'B'},           // 503 is right, too
+    {"any-body", no_argument, NULL, 'A'},           // the proxy writes answers anew: their length is its own
     {"second-rate", required_argument, NULL, 'R'},  //
     {"second-connections", required_argument, NULL, 'C'},
     {"second-wrong", no_argument, NULL, 'W'},      // with keys that nobody has
@@ -157,6 +159,9 @@ static void take(arguments *a, int option, const char *value) {
     case 'B':
       a->load.busy_too = true;
       break;
+    case 'A':
+      a->any_body = true;
+      break;
     case 'R':
       a->second.rate = real(value);
       break;
@@ -204,7 +209,7 @@ static arguments parse(int argc, char **argv) {
   if (a.load.ramp_ns == 0) {
     a.load.ramp_ns = (uint64_t)a.load.connections * RAMP_NS_EACH;
   }
-  a.load.body_len = rig_backend_body_len();
+  a.load.body_len = a.any_body ? 0 : rig_backend_body_len();
   a.second.target = a.load.target;
   a.second.refused = a.second_wrong;
   a.second.body_len = a.load.body_len;
