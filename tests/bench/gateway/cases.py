@@ -12,7 +12,7 @@ from proxies import Missing, Nats
 
 WARMUP = 0.7  # seconds before each measurement
 LOAD_SHARE = 0.7  # of HAProxy's maximum: where latency is taken
-BUSY, RIG_BUSY, DIRECT = 97, 95, 1.5  # a throughput row counts only within these
+BUSY, OWN, RIG_BUSY, DIRECT = 97, 90, 95, 1.5  # a throughput row counts only within these
 
 
 class Bench:
@@ -107,8 +107,8 @@ def throughput(bench, case, peers, **options):
 def add_throughput_row(bench, case, proxy, closed, fixed, direct, fastest, rate):
     mine, at_rate = closed[proxy.name], fixed[proxy.name]
     ours, ours_at_rate = closed.get("ecolink"), fixed.get("ecolink")
-    busy, rig_busy = medians(mine, "proxy_pct"), medians(mine, "rig_pct")
-    counts = busy >= BUSY and rig_busy <= RIG_BUSY and direct >= DIRECT * fastest
+    busy, own, rig_busy = medians(mine, "proxy_core_pct"), medians(mine, "proxy_pct"), medians(mine, "rig_pct")
+    counts = busy >= BUSY and own >= OWN and rig_busy <= RIG_BUSY and direct >= DIRECT * fastest
     note, values = f"latency and CPU at {rate:,.0f}/s", {}
     if proxy.peer != "ecolink" and ours:
         rps, cpu = report.ratios(ours, mine, "rps"), report.ratios(ours_at_rate, at_rate, "cpu_us_per_req")
@@ -120,7 +120,7 @@ def add_throughput_row(bench, case, proxy, closed, fixed, direct, fastest, rate)
             low, high = report.interval(cpu)
             note += f"; CPU at that rate {report.median(cpu):.2f} ({low:.2f}..{high:.2f}) of theirs"
     if not counts:
-        note += f"; rig-limited (direct {direct:,.0f}/s)"
+        note += f"; rig-limited (direct {direct:,.0f}/s, the proxy itself {own:.0f} % of its core)"
     bench.out.row(case, proxy.peer, note=f"{proxy.name}, {note}", rps=medians(mine, "rps"), p50_us=medians(at_rate, "latency_p50_us"),
                   p99_us=medians(at_rate, "latency_p99_us"), cpu_us_per_req=medians(at_rate, "cpu_us_per_req"), rss_kb=medians(mine, "rss_kb"),
                   rounds=sum(r is not None for r in mine), proxy_core_pct=busy, rig_core_pct=rig_busy,
@@ -137,7 +137,7 @@ def latency_rows(bench, case, proxies, results, p50, p99, note=lambda name: ""):
             values["ratio_lo"], values["ratio_hi"] = report.interval(pairs)
         bench.out.row(case, proxy.peer, note=f"{proxy.name} {note(proxy.name)}".strip(), rps=medians(mine, "rps"), p50_us=medians(mine, p50),
                       p99_us=medians(mine, p99), cpu_us_per_req=medians(mine, "cpu_us_per_req"), rss_kb=medians(mine, "rss_kb"),
-                      rounds=sum(r is not None for r in mine), proxy_core_pct=medians(mine, "proxy_pct"), rig_core_pct=medians(mine, "rig_pct"),
+                      rounds=sum(r is not None for r in mine), proxy_core_pct=medians(mine, "proxy_core_pct"), rig_core_pct=medians(mine, "rig_pct"),
                       binary_sha256=bench.sha if proxy.peer == "ecolink" else None, **values)
 
 
@@ -180,7 +180,7 @@ def frontier(bench, case):
                     values["ratio_lo"], values["ratio_hi"] = report.interval(pairs)
                 bench.out.row(f"{case}, added p99 <= {bound} ms", proxy.peer, note=f"{best[proxy.name]} connections" if rps else "at no number of connections",
                               rps=float(rps), p50_us=medians(at, "latency_p50_us"), p99_us=medians(at, "latency_p99_us"),
-                              cpu_us_per_req=medians(at, "cpu_us_per_req"), rounds=bench.rounds, proxy_core_pct=medians(at, "proxy_pct"),
+                              cpu_us_per_req=medians(at, "cpu_us_per_req"), rounds=bench.rounds, proxy_core_pct=medians(at, "proxy_core_pct"),
                               rig_core_pct=medians(at, "rig_pct"), binary_sha256=bench.sha if proxy.peer == "ecolink" else None, **values)
     finally:
         stop(proxies)
@@ -304,7 +304,7 @@ def refusals(bench, case):
             bench.out.row(case, proxy.peer, note=f"p99 of the good, to that beside more good ones; a refusal costs {refusal_cost(wrong, alone)} of a forwarded request",
                           rps=medians(wrong, "rps"), p50_us=medians(wrong, "latency_p50_us"), p99_us=medians(wrong, "latency_p99_us"),
                           p99_ratio=report.median(pairs), ratio_lo=low, ratio_hi=high, rounds=len(pairs), binary_sha256=bench.sha,
-                          proxy_core_pct=medians(wrong, "proxy_pct"), rig_core_pct=medians(wrong, "rig_pct"))
+                          proxy_core_pct=medians(wrong, "proxy_core_pct"), rig_core_pct=medians(wrong, "rig_pct"))
     finally:
         stop(proxies)
 
@@ -426,7 +426,7 @@ def gateways(bench, case):
                     bench.out.row(case, proxy.peer, note=f"{proxy.version()}; p50, p99 closed-loop, {len(results)} rounds{compared}", rps=medians(results, "rps"),
                                   p50_us=medians(results, "latency_p50_us"), p99_us=medians(results, "latency_p99_us"),
                                   cpu_us_per_req=medians(results, "cpu_us_per_req"), rss_kb=medians(results, "rss_kb"), rounds=len(results),
-                                  proxy_core_pct=medians(results, "proxy_pct"), rig_core_pct=medians(results, "rig_pct"),
+                                  proxy_core_pct=medians(results, "proxy_core_pct"), rig_core_pct=medians(results, "rig_pct"),
                                   binary_sha256=bench.sha if proxy.peer == "ecolink" else None)
                     bench.say(f"{case}: {proxy.name} {medians(results, 'rps'):,.0f}/s")
         finally:
