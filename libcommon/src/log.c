@@ -148,8 +148,9 @@ void eco_log_fields(eco_log_level level, const char *message, const eco_field *f
   }
   bool json = atomic_load_explicit(&state.format, memory_order_relaxed) == ECO_LOG_JSON;
   bool cut = false;
-  eco_buf line;
-  eco_buf_init(&line, LINE_MAX_BYTES - LINE_RESERVE);
+  // On the stack: a line costs no allocation. Its maximum lies within its memory, so it never grows and is not freed.
+  char memory[LINE_MAX_BYTES + 1];
+  eco_buf line = {.data = memory, .cap = sizeof memory, .max = LINE_MAX_BYTES - LINE_RESERVE};
   put_head(&line, json, level, message != NULL ? message : "", &cut);
   if (request_context[0] != '\0') {
     put_or_drop(&line, json, &ECO_F_STR("request_id", request_context), &cut);
@@ -166,5 +167,4 @@ void eco_log_fields(eco_log_level level, const char *message, const eco_field *f
   }
   (void)eco_buf_puts(&line, json ? "}\n" : "\n");
   write_line(&line);
-  eco_buf_free(&line);
 }

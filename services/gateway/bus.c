@@ -265,6 +265,7 @@ static void tick(gw_bus *bus, bool last) {
 
 static void *bus_main(void *arg) {
   gw_bus *bus = arg;
+  (void)pthread_setname_np(pthread_self(), "gw-bus");
   while (gw_pace_wait(&bus->pace, TICK_MS)) {
     tick(bus, false);
   }

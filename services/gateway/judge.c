@@ -9,6 +9,7 @@
 #include "ecolink/clock.h"
 #include "ecolink/id.h"
 #include "endpoints.h"
+#include "key_hash.h"
 #include "upstream.h"
 
 static bool starts_with(gw_slice s, const char *prefix) {
@@ -85,7 +86,7 @@ static bool authenticate(gw_req *r, gw_slice text) {
         "blanks or line end.");
   }
   uint8_t hash[32];
-  gw_key_hash_of(r->loop->key_hash, text.p, text.n, hash);
+  gw_key_hash(text.p, text.n, hash);
   const gw_key *key = gw_snapshot_key(gw_loop_snapshot(r->loop), hash);
   if (!key && gw_store_is_behind(r->loop->store)) {
     return stranger_within_limit(r) && refuse_yet(r, "keys");

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -174,6 +175,13 @@ static void wake_cb(uv_async_t *h) {
   gw_bridge_deliver(loop);
 }
 
+// What is counted up is counted down: with nobody at work every count is back where it began.
+static void assert_idle(const gw_loop *loop) {
+  assert(loop->held == 0 && loop->requests.n_used == 0);
+  assert(gw_metrics_is(&loop->metrics->in_flight, 0) && gw_metrics_is(&loop->metrics->streams, 0));
+  (void)loop;
+}
+
 static void janitor_cb(uv_timer_t *h) {
   gw_loop *loop = h->data;
   gw_loop_tick(loop);
@@ -190,6 +198,9 @@ static void janitor_cb(uv_timer_t *h) {
     gw_upstream *next = up->next;
     gw_upstream_tick(up, now);
     up = next;
+  }
+  if (!loop->active.head && !loop->busy) {
+    assert_idle(loop);
   }
   if (now - loop->second_ms >= 1000) {
     loop->second_ms = now;
@@ -236,7 +247,6 @@ eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct so
   loop->read_buffer = malloc(GW_READ_BUFFER);
   loop->scratch = malloc(GW_SCRATCH);
   loop->usage = gw_usage_ring_new();
-  loop->key_hash = gw_key_hash_new();
   if (!loop->read_buffer || !loop->scratch) {
     abort();
   }
@@ -260,8 +270,12 @@ eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct so
 
 static void *loop_main(void *arg) {
   gw_loop *loop = arg;
+  char name[16];
+  (void)snprintf(name, sizeof name, "gw-loop-%u", loop->index);
+  (void)pthread_setname_np(pthread_self(), name);
   uv_run(&loop->uv, UV_RUN_DEFAULT);
-  assert(loop->held == 0 && loop->requests.n_used == 0);
+  assert(loop->n_clients == 0 && !loop->active.head && !loop->busy);
+  assert_idle(loop);
   return NULL;
 }
 
@@ -299,7 +313,6 @@ void gw_loop_free(gw_loop *loop) {
   gw_slab_drain(&loop->writes);
   eco_buf_free(&loop->text);
   pthread_mutex_destroy(&loop->shared.lock);
-  gw_key_hash_free(loop->key_hash);
   free(loop->usage);
   free(loop->read_buffer);
   free(loop->scratch);

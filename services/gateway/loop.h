@@ -13,7 +13,6 @@
 
 #include "ecolink/buf.h"
 #include "io.h"
-#include "key_hash.h"
 #include "metrics.h"
 #include "mgmt.h"
 #include "pool.h"
@@ -59,7 +58,6 @@ struct gw_loop {
   gw_replicas replicas;
   size_t n_clients;
   uint64_t held;  // bytes of request bodies
-  gw_key_hash *key_hash;
   uint64_t random[2];
   uint64_t now_ns;  // gw_loop_tick's
   uint64_t id_seed;

@@ -167,6 +167,7 @@ void gw_replicas_sweep(gw_loop *loop) {
     for (gw_replica **at = &loop->replicas.buckets[i]; *at;) {
       gw_replica *r = *at;
       report(loop, r);
+      assert(loop->busy || r->outstanding == 0);  // what begins an attempt ends it
       gw_upstreams_expire_idle(r, now);
       if (r->outstanding == 0 && r->n_idle == 0 && now - r->last_used_ms > FORGET_MS) {
         *at = r->next;

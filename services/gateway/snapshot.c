@@ -2,6 +2,7 @@
 #include "snapshot.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -169,6 +170,7 @@ void gw_store_free(gw_store *st) {
   }
   while (st->cells) {
     gw_cell *next = st->cells->next;
+    assert(atomic_load(&st->cells->in_flight) == 0);  // no loop is left that could count it down
     gw_huge_free(st->cells, sizeof *next);
     st->cells = next;
   }
