@@ -2,16 +2,16 @@
 import json
 
 import pytest
-from gwtest import KEY, code, status
+from gwtest import KEY, Dead, Engine, answer, code, route, status
 
 MODEL, SERVED = b'"my-llama:142"', b'"my-llama"'
 CHAT, FORM = "/v1/chat/completions", "/v1/audio/transcriptions"
 MB8 = 8_000_000
 
 
-def send(world, body, how="length", path=CHAT, media="application/json"):
+def send(g, body, how="length", path=CHAT, media="application/json"):
     """One call with this body: `length`, or chunks of so many bytes."""
-    c = world.g.connect(timeout=30)
+    c = g.connect(timeout=30)
     framing = f"Content-Length: {len(body)}" if how == "length" else "Transfer-Encoding: chunked"
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: {media}\r\n{framing}\r\n\r\n".encode()
     if how != "length":
@@ -49,7 +49,7 @@ def rewritten(body):
 def test_a_body_arrives_with_its_model_replaced_and_nothing_else_in_every_framing(world, what):
     body = TRICKY[what]
     for how in ["length", 1, 2, 3, 5, 7, 64]:
-        assert status(send(world, body, how)) == 200, how
+        assert status(send(world.g, body, how)) == 200, how
     assert [r.body for r in world.a.requests] == [rewritten(body)] * 7
     assert world.a.requests[0].get("content-length") == str(len(rewritten(body)))
 
@@ -77,7 +77,7 @@ def test_bodies_of_every_size_arrive_whole(world, size, first, chunked):
 @pytest.mark.parametrize("opening, closing", [(b"[", b"]"), (b'{"model":', b"}")])
 def test_nesting_of_100000_costs_nothing(world, opening, closing):
     body = b'{"x":' + opening * 100_000 + b"1" + closing * 100_000 + b',"model":"my-llama:142"}'
-    assert status(send(world, body)) == 200
+    assert status(send(world.g, body)) == 200
     assert world.a.requests[0].body == body.replace(MODEL, SERVED)
 
 
@@ -86,7 +86,7 @@ DUPLICATES = [("length", b',"model":"my-llama:142"}'), (65536, b',"mod\\u0065l":
 
 @pytest.mark.parametrize("how, again", DUPLICATES)
 def test_a_second_model_behind_8_mb_is_422_and_never_ends_at_the_engine(world, again, how):
-    r = send(world, b'{"model":"my-llama:142","x":"' + b"a" * MB8 + b'"' + again, how)
+    r = send(world.g, b'{"model":"my-llama:142","x":"' + b"a" * MB8 + b'"' + again, how)
     assert (status(r), code(r), json.loads(r.body)["error"]["param"]) == (422, "invalid_request", "model")
     assert world.a.requests == []
     assert status(world.g.chat()) == 200
@@ -111,7 +111,7 @@ FILE = (b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nConte
 def test_a_form_arrives_with_its_model_replaced_and_nothing_else(world, parts, preamble, epilogue):
     body = preamble + multipart(parts) + epilogue
     for how in ["length", 1, 3, 50]:
-        assert status(send(world, body, how, FORM, 'multipart/form-data; boundary="XX"')) == 200, how
+        assert status(send(world.g, body, how, FORM, 'multipart/form-data; boundary="XX"')) == 200, how
     assert [r.body for r in world.a.requests] == [body.replace(b"my-llama:142", b"my-llama")] * 4
 
 
@@ -119,14 +119,14 @@ def test_a_form_arrives_with_its_model_replaced_and_nothing_else(world, parts, p
 def test_a_form_with_a_large_file_arrives_whole(world, file_first):
     file = FILE[0], (bytes(range(256)) + FILE[1]) * 1000
     body = multipart([file, MODEL_FIELD] if file_first else [MODEL_FIELD, file])
-    assert status(send(world, body, "length", FORM, "multipart/form-data; boundary=XX")) == 200
+    assert status(send(world.g, body, "length", FORM, "multipart/form-data; boundary=XX")) == 200
     assert world.a.requests[0].body == body.replace(b"my-llama:142", b"my-llama")
 
 
 @pytest.mark.parametrize("boundary", [b"a b(c)", b"'()+_,-./:=?", b"x" * 70])
 def test_a_boundary_may_be_of_all_that_the_rfc_lets(world, boundary):
     body = multipart([MODEL_FIELD], boundary)
-    r = send(world, body, "length", FORM, f'multipart/form-data; charset=utf-8; boundary="{boundary.decode()}"')
+    r = send(world.g, body, "length", FORM, f'multipart/form-data; charset=utf-8; boundary="{boundary.decode()}"')
     assert status(r) == 200
     assert world.a.requests[0].body == body.replace(b"my-llama:142", b"my-llama")
 
@@ -145,7 +145,7 @@ WRONG = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_a_form_that_is_wrong_is_422_and_never_ends_at_the_engine(world, what):
-    r = send(world, multipart(WRONG[what]), 65536, FORM, "multipart/form-data; boundary=XX")
+    r = send(world.g, multipart(WRONG[what]), 65536, FORM, "multipart/form-data; boundary=XX")
     assert (status(r), code(r)) == (422, "invalid_request")
     assert world.a.requests == []
     assert status(world.g.chat()) == 200
@@ -153,5 +153,55 @@ def test_a_form_that_is_wrong_is_422_and_never_ends_at_the_engine(world, what):
 
 def test_64_parts_and_8_kb_of_part_headers_are_taken(world):
     body = multipart([field(b"f%d" % i) for i in range(62)] + [MODEL_FIELD, (b"X: " + b"y" * 900 + (b"\r\nX: " + b"y" * 900) * 7 + b"\r\n" + field(b"g")[0], b"1")])
-    assert status(send(world, body, "length", FORM, "multipart/form-data; boundary=XX")) == 200
+    assert status(send(world.g, body, "length", FORM, "multipart/form-data; boundary=XX")) == 200
     assert world.a.requests[0].body == body.replace(b"my-llama:142", b"my-llama")
+
+
+def failing_first(after):
+    """Two engines: whichever is asked first is lost once it has read so many bytes of the body. (engines, requests begun, bodies)"""
+    begun, bodies = [], []
+
+    def serve(conn):
+        found = dict(conn.head()[1])
+        begun.append(found)
+        if len(begun) == 1:
+            conn.exactly(after)
+            conn.reset()
+            return
+        bodies.append(conn.chunks() if "transfer-encoding" in found else conn.exactly(int(found["content-length"])))
+        conn.send(answer())
+
+    engines = [Engine(), Engine()]
+    for e in engines:
+        e._serve = serve
+    return engines, begun, bodies
+
+
+@pytest.mark.parametrize("how", ["length", 65536])
+def test_a_body_of_up_to_1_mib_is_sent_again_whole_though_some_of_it_had_gone(make, how):
+    engines, begun, bodies = failing_first(after=300_000)
+    g = make([route(142, engines)])
+    body = b'{"model":"my-llama:142","x":"' + b"a" * 1_000_000 + b'"}'
+    assert status(send(g, body, how)) == 200
+    assert len(begun) == 2 and bodies == [body.replace(MODEL, SERVED)]
+
+
+@pytest.mark.parametrize("how", ["length", 65536])
+def test_a_longer_body_of_which_some_had_gone_is_502_and_never_sent_again(make, how):
+    engines, begun, _ = failing_first(after=2_000_000)
+    g = make([route(142, engines)])
+    r = send(g, b'{"model":"my-llama:142","x":"' + b"a" * 6_000_000 + b'"}', how)
+    assert (status(r), code(r)) == (502, "upstream_error") and len(begun) == 1
+    assert status(g.chat()) == 200
+
+
+def test_a_longer_body_of_which_nothing_had_gone_is_sent_to_another_replica(make):
+    good = Engine()
+    g = make([route(142, [Dead(), good])])
+    body = b'{"model":"my-llama:142","x":"' + b"a" * 3_000_000 + b'"}'
+    for n in range(1, 41):
+        assert status(send(g, body)) == 200 and len(good.requests) == n
+        assert good.requests[-1].body == body.replace(MODEL, SERVED)
+        if g.metric("ecolink_gateway_upstream_failures_total"):
+            break
+    assert g.metric("ecolink_gateway_upstream_failures_total") >= 1  # the dead one was asked first at least once

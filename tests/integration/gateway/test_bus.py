@@ -72,6 +72,22 @@ def test_a_condemned_replica_is_left_out_until_the_verdict_expires(stack, bus):
     assert g.stop() == 0
 
 
+def test_a_tunnel_counts_as_a_request_and_ends_with_its_instance(stack, bus):
+    bus.key()
+    engine = Engine(lambda c, r: (c.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello"), c.rest()))
+    bus.route(270, [engine], openai_compatible=False)
+    g = Live(stack)
+    c = g.connect()
+    c.send(f"GET /inference-instances/270/proxy/ws HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gwtest.KEY}\r\n"
+           "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n".encode())
+    assert " 101 " in c.head()[0] and c.exactly(5) == b"hello"
+    assert g.metric("ecolink_gateway_requests_in_flight") == 1
+    bus.no_route(270)
+    assert c.rest() == b"" and engine.closed.wait(5)  # both sides are closed
+    eventually(lambda: g.metric("ecolink_gateway_requests_in_flight") == 0, 5, what="it is counted down")
+    assert g.stop() == 0
+
+
 def test_usage_equals_the_answers_exactly(stack, bus):
     engine = usage_engine()
     bus.route(220, [engine])
