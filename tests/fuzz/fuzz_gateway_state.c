@@ -88,6 +88,12 @@ static void try_health(gw_store *st, const uint8_t *p, size_t n) {
 }
 
 // ---- files ----
+static bool checksum_holds(const uint8_t *file, size_t len) {
+  uint8_t sum[32];
+  return len >= sizeof sum && crypto_hash_sha256(sum, file, len - sizeof sum) == 0 &&
+         memcmp(sum, file + len - sizeof sum, sizeof sum) == 0;
+}
+
 // As it lies there, and with a closing record whose checksum holds. What was loaded is saved and loaded again.
 static void try_snapshot(gw_store *st, const uint8_t *p, size_t n, bool close_it) {
   static const char MAGIC[] = "ECOGWS1\n";
@@ -107,11 +113,13 @@ static void try_snapshot(gw_store *st, const uint8_t *p, size_t n, bool close_it
     len += 32;
   }
   write_file("snapshot", file, len, path);
+  const bool sound = checksum_holds(file, len);
   free(file);
   if (!eco_ok(gw_snapshot_load(st, path, &keys, &routes))) {
     require(keys == 0 && routes == 0);
     return;
   }
+  require(sound);
   (void)gw_store_publish(st);
   const gw_snapshot *s = gw_reader_begin(st, 0);
   const size_t held_keys = s->n_keys;
