@@ -2,6 +2,7 @@
 
 import base64
 import os
+import pathlib
 import queue
 import signal
 import threading
@@ -232,6 +233,11 @@ def test_health_is_answered_while_the_database_swallows_what_it_is_asked(stack, 
     eventually(lambda: probe.get("/readyz")[0] == 200, timeout=30)
 
 
+def all_threads_are_stopped(pid):
+    tasks = [stat.read_text() for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rsplit(")", 1)[1].split()[0] == "T" for stat in tasks)
+
+
 def test_a_relay_that_was_paused_publishes_nothing_after_its_lease(stack):
     """It sleeps in the midst of a batch: the first row is on its way to a bus that holds still, 199 more are in its hands."""
     probe = stack.start("probe", LEASE_TTL_MS=1000)
@@ -244,6 +250,7 @@ def test_a_relay_that_was_paused_publishes_nothing_after_its_lease(stack):
               " SELECT pg_notify('eco_outbox_probe', '')")
     stack.sql("SELECT pg_sleep(0.5)")
     os.kill(probe.process.pid, signal.SIGSTOP)
+    eventually(lambda: all_threads_are_stopped(probe.process.pid))  # on a busy machine a signal takes its time
     stack._nats_process.send_signal(signal.SIGCONT)
     stack.sql("UPDATE probe.leases SET holder = 'another', epoch = epoch + 1, expires_at = now() + interval '1 hour'"
               " WHERE name = 'relay'")
