@@ -294,9 +294,12 @@ static void say(bool proxy, bool stream, const uint8_t *p, size_t n, size_t cut)
   if (!fine || !x.heard.whole) {
     return;
   }
-  if (x.said.whole) {
-    require(x.heard.n == x.said.n && memcmp(x.heard.body, x.said.body, x.said.n) == 0);
-  } else {  // what broke off has no proper end, but for events: these end with one that says so
+  const bool same = x.heard.n == x.said.n && memcmp(x.heard.body, x.said.body, x.said.n) == 0;
+  if (x.said.whole && x.said.plain) {
+    require(same);
+  } else if (!x.said.whole || !same) {
+    // Broken off, or taken for it since what follows a chunk's size is no extension:
+    // that has no proper end, but for events, which end with one that says so
     require(stream && !proxy && memmem(x.heard.body, x.heard.n, "data: {\"error\":", 15) != NULL);
     require(memcmp(x.heard.body + x.heard.n - 2, "\n\n", 2) == 0);
   }
