@@ -17,6 +17,10 @@ endif()
 target_link_options(eco_flags INTERFACE -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed)
 if(ECO_SANITIZE)
   target_compile_options(eco_flags INTERFACE -fsanitize=${ECO_SANITIZE} -fno-sanitize-recover=all)
+  if(CMAKE_C_COMPILER_ID MATCHES "Clang" AND ECO_SANITIZE MATCHES "address")
+    # As GCC says it: arenas, pools and huge pages leave memory to malloc then, so that every misuse is seen.
+    target_compile_definitions(eco_flags INTERFACE __SANITIZE_ADDRESS__=1)
+  endif()
   target_link_options(eco_flags INTERFACE -fsanitize=${ECO_SANITIZE})
   # -Wnull-dereference sees ghosts in instrumented code
   target_compile_options(eco_flags INTERFACE -Wno-null-dereference)
