@@ -263,30 +263,29 @@ static uv_buf_t body_room(gw_io *io) {
   return gw_chain_room(&io->loop->pool, &r->body);
 }
 
-static const gw_io_fns FNS = {on_data, on_eof, on_fail, on_drained, on_resumed, on_closed, body_room};
+static const gw_io_fns FNS = {
+    .data = on_data,
+    .eof = on_eof,
+    .fail = on_fail,
+    .drained = on_drained,
+    .resumed = on_resumed,
+    .closed = on_closed,
+    .room = body_room,
+};
 
 // ---- life ----
 
-static void set_peer(gw_client *c) {
-  struct sockaddr_storage peer;
-  int len = sizeof peer;
-  c->peer[0] = 0;
-  if (uv_tcp_getpeername(&c->io.tcp, (struct sockaddr *)&peer, &len) == 0) {
-    if (peer.ss_family == AF_INET6) {
-      inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&peer)->sin6_addr, c->peer, sizeof c->peer);
-    } else {
-      inet_ntop(AF_INET, &((struct sockaddr_in *)&peer)->sin_addr, c->peer, sizeof c->peer);
-    }
-    c->trusted = gw_config_trusts((struct sockaddr *)&peer);
-    c->address = gw_address_of((struct sockaddr *)&peer);
+static void set_peer(gw_client *c, const struct sockaddr *peer) {
+  if (peer->sa_family == AF_INET6) {
+    inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, c->peer, sizeof c->peer);
+  } else {
+    inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, c->peer, sizeof c->peer);
   }
+  c->trusted = gw_config_trusts(peer);
+  c->address = gw_address_of(peer);
 }
 
-void gw_client_accept(uv_stream_t *listener, int status) {
-  gw_loop *loop = listener->data;
-  if (status < 0) {
-    return;
-  }
+void gw_client_accept(gw_loop *loop, int fd, const struct sockaddr *peer) {
   gw_client *c = gw_slab_get(&loop->clients);
   memset(c, 0, sizeof *c);
   gw_io_init(&c->io, loop, &FNS);
@@ -294,14 +293,11 @@ void gw_client_accept(uv_stream_t *listener, int status) {
   gw_metrics_add(&loop->metrics->clients, 1);
   gw_list_add(&loop->quiet, c);
   c->since_ms = gw_loop_now(loop);
-  if (uv_accept(listener, (uv_stream_t *)&c->io.tcp) != 0 || loop->n_clients > (size_t)gw_cfg.clients_max ||
-      loop->draining) {
+  if (gw_io_open(&c->io, fd) != 0 || loop->n_clients > (size_t)gw_cfg.clients_max || loop->draining) {
     gw_client_drop(c);
     return;
   }
-  uv_tcp_nodelay(&c->io.tcp, 1);
-  c->io.open = true;
-  set_peer(c);
+  set_peer(c, peer);
   gw_io_read(&c->io, true);
 }
 
@@ -432,7 +428,7 @@ void gw_client_tick(gw_client *c, uint64_t now_ms) {
     gw_client_drop(c);
     return;
   }
-  if (r->head_done && !r->body_done && c->io.reading && waited > (uint64_t)gw_cfg.client_body_timeout_ms) {
+  if (r->head_done && !r->body_done && c->io.want_read && waited > (uint64_t)gw_cfg.client_body_timeout_ms) {
     gw_client_drop(c);
     return;
   }

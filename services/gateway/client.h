@@ -31,7 +31,7 @@ struct gw_client {
   gw_address address;  // of the peer
 };
 
-void gw_client_accept(uv_stream_t *listener, int status);
+void gw_client_accept(gw_loop *loop, int fd, const struct sockaddr *peer);
 void gw_client_drop(gw_client *c);                   // at once; cancels its request
 void gw_client_finish(gw_client *c);                 // without a request: as soon as its last answer has gone out
 void gw_client_request_done(gw_client *c);           // the answer is queued whole: next request, or lingering close

@@ -203,7 +203,7 @@ static void give_back(gw_req *r) {
   gw_io *client = &r->client->io;
   if (!r->body_done && r->client->mode == GW_CLIENT_OPEN) {
     bool more = r->body.end - source < GW_UPLOAD_AHEAD;
-    if (more && !client->reading) {
+    if (more && !client->want_read) {
       r->client->since_ms = gw_loop_now(r->loop);  // the wait was the engine's, not the client's
     }
     gw_io_read(client, more);

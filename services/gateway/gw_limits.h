@@ -18,6 +18,9 @@ enum {
   GW_OUT_LOW = 16 * 1024,        // and a shorter one starts them again
   GW_IOV_MAX = 16,               // buffers per writev
   GW_READS_PER_TURN = 4,         // per connection, so that one fast peer does not starve the rest
+  GW_EVENTS_MAX = 64,            // taken from the kernel at once; after as many, a turn's output is written
+  GW_EVENTS_MANY = 4,            // so many at once: more are taken before it is
+  GW_ACCEPTS_PER_TURN = 64,      // new clients
   GW_REPLAY_MAX = 1024 * 1024,   // bodies up to this are kept until content has reached the client
   GW_FORWARD_AFTER = 64 * 1024,  // a body with known model starts to flow when this much is held; shorter ones go whole
   GW_UPLOAD_AHEAD = 256 * 1024,  // a streamed upload is read at most this far ahead of the engine

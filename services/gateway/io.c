@@ -3,36 +3,17 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "loop.h"
 
-static void closed_cb(uv_handle_t *h) {
-  gw_io *io = h->data;
-  io->fns->closed(io);
-}
-
-void gw_io_init(gw_io *io, gw_loop *loop, const gw_io_fns *fns) {
-  memset(io, 0, sizeof *io);
-  io->loop = loop;
-  io->fns = fns;
-  io->progress_ms = gw_loop_now(loop);
-  uv_tcp_init(&loop->uv, &io->tcp);
-  io->tcp.data = io;
-}
-
-static void alloc_cb(uv_handle_t *h, size_t suggested, uv_buf_t *buf) {
-  (void)suggested;
-  gw_io *io = h->data;
-  *buf = io->fns->room ? io->fns->room(io) : uv_buf_init(NULL, 0);
-  if (buf->len == 0) {
-    *buf = uv_buf_init(io->loop->read_buffer, GW_READ_BUFFER);
-  }
-}
-
 static void mark_later(gw_io *io) {
-  if (!io->later) {
+  if (!io->later && !io->closing) {
     io->later = true;
     io->later_next = io->loop->later;
     io->loop->later = io;
@@ -40,56 +21,133 @@ static void mark_later(gw_io *io) {
 }
 
 static void mark_dirty(gw_io *io) {
-  if (!io->dirty) {
+  if (!io->dirty && !io->closing) {
     io->dirty = true;
     io->dirty_next = io->loop->dirty;
     io->loop->dirty = io;
   }
 }
 
-static void read_cb(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
-  gw_io *io = s->data;
+// ---- the socket ----
+
+void gw_io_init(gw_io *io, gw_loop *loop, const gw_io_fns *fns) {
+  *io = (gw_io){.fd = -1, .loop = loop, .fns = fns, .progress_ms = gw_loop_now(loop)};
+}
+
+static int watch(gw_io *io) {
+  struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = io};
+  return epoll_ctl(io->loop->epoll, EPOLL_CTL_ADD, io->fd, &e) == 0 ? 0 : -errno;
+}
+
+int gw_io_open(gw_io *io, int fd) {
+  io->fd = fd;
+  io->open = true;
+  io->writable = true;
+  return watch(io);
+}
+
+int gw_io_connect(gw_io *io, const struct sockaddr *to) {
+  const socklen_t len = to->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+  const int on = 1;
+  io->fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (io->fd < 0 || setsockopt(io->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||
+      (connect(io->fd, to, len) != 0 && errno != EINPROGRESS)) {
+    return -errno;
+  }
+  return watch(io);
+}
+
+static void finish_connect(gw_io *io) {
+  int error = 0;
+  socklen_t len = sizeof error;
+  if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
+    error = errno;
+  }
   gw_loop_tick(io->loop);
+  if (error) {
+    io->fns->fail(io, -error);
+    return;
+  }
+  io->open = true;
+  io->writable = true;
+  io->fns->connected(io);
+}
+
+// ---- input ----
+
+static void read_once(gw_io *io) {
+  uv_buf_t room = io->fns->room ? io->fns->room(io) : uv_buf_init(NULL, 0);
+  ssize_t n = 0;
+  if (room.len == 0) {
+    room = uv_buf_init(io->loop->read_buffer, GW_READ_BUFFER);
+  }
+  do {
+    n = syscall(SYS_recvfrom, io->fd, room.base, room.len, 0, NULL, NULL);
+  } while (n < 0 && errno == EINTR);
+  gw_loop_tick(io->loop);
+  io->reads++;
+  io->readable = n > 0 && ((size_t)n == room.len || io->ended);  // fewer: it had no more, and will tell
   if (n > 0) {
     io->received += (uint64_t)n;
-    if (io->turn != io->loop->turn) {
-      io->turn = io->loop->turn;
-      io->reads = 0;
-    }
-    if (++io->reads >= GW_READS_PER_TURN) {
-      uv_read_stop(s);
-      io->reading = false;
-      mark_later(io);
-    }
-    io->fns->data(io, buf->base, (size_t)n);
-  } else if (n == UV_EOF) {
-    uv_read_stop(s);
-    io->reading = false;
+    io->fns->data(io, room.base, (size_t)n);
+  } else if (n == 0) {
     io->want_read = false;
     io->fns->eof(io);
-  } else if (n < 0) {
-    io->fns->fail(io, (int)n);
+  } else if (errno != EAGAIN) {
+    io->fns->fail(io, -errno);
+  }
+}
+
+void gw_io_continue(gw_io *io) {
+  if (io->turn != io->loop->turn) {
+    io->turn = io->loop->turn;
+    io->reads = 0;
+  }
+  while (io->readable && io->want_read && !io->closing) {
+    if (io->reads == GW_READS_PER_TURN) {
+      mark_later(io);
+      return;
+    }
+    read_once(io);
+  }
+}
+
+void gw_io_event(gw_io *io, uint32_t events) {
+  if (io->closing) {
+    return;  // by an event before this one
+  }
+  if (!io->open) {
+    finish_connect(io);
+  }
+  if (io->closing) {
+    return;
+  }
+  if ((events & EPOLLOUT) && !io->writable) {
+    io->writable = true;
+    if (io->out_bytes > 0 || io->congested) {
+      mark_dirty(io);
+    }
+  }
+  if (events & ~(uint32_t)EPOLLOUT) {
+    io->readable = true;
+    io->ended = io->ended || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+    gw_io_continue(io);
   }
 }
 
 void gw_io_read(gw_io *io, bool on) {
+  if (on && !io->want_read && io->readable) {
+    mark_later(io);
+  }
   io->want_read = on;
-  if (io->closing || on == io->reading) {
-    return;
-  }
-  if (!on) {
-    uv_read_stop((uv_stream_t *)&io->tcp);
-    io->reading = false;
-  } else if (!io->later || io->turn != io->loop->turn || io->reads < GW_READS_PER_TURN) {
-    io->reading = uv_read_start((uv_stream_t *)&io->tcp, alloc_cb, read_cb) == 0;
-  }
 }
+
+// ---- output ----
 
 static void queue_bytes(gw_io *io, const char *p, size_t n) {
   io->out_bytes += n;
   while (n > 0) {
     gw_block *b = io->out_tail;
-    // Blocks that a uv_write refers to may still be appended to: their iovecs end before what is added.
     if (!b || b->len == GW_BLOCK_DATA) {
       b = gw_block_get(&io->loop->pool);
       if (io->out_tail) {
@@ -111,8 +169,6 @@ static void queue_bytes(gw_io *io, const char *p, size_t n) {
 // Takes n sent bytes off the front of the queue.
 static void consume(gw_io *io, size_t n) {
   io->out_bytes -= n;
-  io->sent += n;
-  io->progress_ms = gw_loop_now(io->loop);
   while (n > 0) {
     gw_block *b = io->out_head;
     assert(b);  // nothing is sent that was not queued
@@ -130,13 +186,10 @@ static void consume(gw_io *io, size_t n) {
 
 static void after_progress(gw_io *io) {
   if (io->out_bytes == 0 && io->shut_after && !io->shut) {
-    uv_os_fd_t fd;
     io->shut = true;
-    if (uv_fileno((uv_handle_t *)&io->tcp, &fd) == 0) {
-      (void)shutdown(fd, SHUT_WR);
-    }
+    (void)shutdown(io->fd, SHUT_WR);
   }
-  if (io->congested && io->out_bytes < GW_OUT_LOW) {
+  if (io->congested && io->writable && io->out_bytes < GW_OUT_LOW) {
     io->congested = false;
     io->fns->drained(io);
   }
@@ -152,53 +205,25 @@ static unsigned queue_iov(gw_io *io, uv_buf_t *iov, size_t *bytes) {
   return n;
 }
 
-static void write_cb(uv_write_t *req, int status) {
-  gw_io *io = req->data;
-  gw_slab_put(&io->loop->writes, req);
-  gw_loop_tick(io->loop);
-  io->writing = false;
-  if (io->closing) {
-    return;  // the blocks are given back when the handle is closed
-  }
-  if (status < 0) {
-    io->fns->fail(io, status);
-    return;
-  }
-  consume(io, io->wreq_bytes);
-  mark_dirty(io);
-  after_progress(io);
-}
-
-// What the kernel takes at once: bytes, or a libuv error. The socket's own calls: the way through a file's costs more.
-static int try_write(gw_io *io, const uv_buf_t *iov, unsigned n) {
-  uv_os_fd_t fd = -1;
+// What the kernel takes at once: bytes, 0 when it has no room, or a negative errno.
+static ssize_t send_now(gw_io *io, const uv_buf_t *iov, unsigned n, size_t total) {
   ssize_t done = -1;
-  (void)uv_fileno((uv_handle_t *)&io->tcp, &fd);
   do {
     if (n == 1) {
-      done = send(fd, iov[0].base, iov[0].len, MSG_NOSIGNAL);
+      done = syscall(SYS_sendto, io->fd, iov[0].base, iov[0].len, MSG_NOSIGNAL, NULL, 0);
     } else {
       struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = n};  // uv_buf_t is an iovec on Unix, by its docs
-      done = sendmsg(fd, &m, MSG_NOSIGNAL);
+      done = sendmsg(io->fd, &m, MSG_NOSIGNAL);
     }
   } while (done < 0 && errno == EINTR);
-  return done >= 0 ? (int)done : errno == EAGAIN || errno == ENOBUFS ? UV_EAGAIN : -errno;
-}
-
-// Has the kernel say when it has taken what is queued. False: it failed.
-static bool start_write(gw_io *io) {
-  uv_buf_t iov[GW_IOV_MAX];
-  unsigned n = queue_iov(io, iov, &io->wreq_bytes);
-  uv_write_t *req = gw_slab_get(&io->loop->writes);
-  req->data = io;
-  io->writing = true;
-  int error = uv_write(req, (uv_stream_t *)&io->tcp, iov, n, write_cb);
-  if (error) {
-    gw_slab_put(&io->loop->writes, req);
-    io->writing = false;
-    io->fns->fail(io, error);
+  if (done < 0 && errno != EAGAIN) {
+    return -errno;
   }
-  return error == 0;
+  done = done < 0 ? 0 : done;
+  io->writable = (size_t)done == total;  // else the next EPOLLOUT says when there is room
+  io->sent += (uint64_t)done;
+  io->progress_ms = done > 0 ? gw_loop_now(io->loop) : io->progress_ms;
+  return done;
 }
 
 void gw_io_flush(gw_io *io) {
@@ -211,22 +236,16 @@ void gw_io_flush(gw_io *io) {
     io->fns->fail(io, error);
     return;
   }
-  while (io->open && !io->writing && io->out_bytes > 0) {
+  while (io->open && io->writable && io->out_bytes > 0) {
     uv_buf_t iov[GW_IOV_MAX];
     size_t bytes = 0;
     unsigned n = queue_iov(io, iov, &bytes);
-    int done = io->full ? UV_EAGAIN : try_write(io, iov, n);
-    io->full = false;
-    if (done < 0 && done != UV_EAGAIN) {
-      io->fns->fail(io, done);
+    ssize_t done = send_now(io, iov, n, bytes);
+    if (done < 0) {
+      io->fns->fail(io, (int)done);
       return;
     }
-    if (done > 0) {
-      consume(io, (size_t)done);
-    }
-    if ((done < 0 || (size_t)done < bytes) && !start_write(io)) {
-      return;
-    }
+    consume(io, (size_t)done);
   }
   after_progress(io);
 }
@@ -240,17 +259,15 @@ void gw_io_writev(gw_io *io, const uv_buf_t *iov, unsigned n) {
     return;
   }
   size_t skip = 0;
-  if (io->open && io->out_bytes == 0 && !io->writing) {
+  if (io->open && io->out_bytes == 0) {
     io->progress_ms = gw_loop_now(io->loop);
-    if (total > GW_OUT_SMALL) {
-      int done = try_write(io, iov, n);
-      if (done < 0 && done != UV_EAGAIN) {
-        io->error = done;
-        mark_dirty(io);
+    if (total > GW_OUT_SMALL && io->writable) {
+      ssize_t done = send_now(io, iov, n, total);
+      if (done < 0) {
+        gw_io_fail_later(io, (int)done);
         return;
       }
-      skip = done > 0 ? (size_t)done : 0;
-      io->sent += skip;
+      skip = (size_t)done;
     }
   }
   for (unsigned i = 0; i < n; i++) {
@@ -264,38 +281,20 @@ void gw_io_writev(gw_io *io, const uv_buf_t *iov, unsigned n) {
   }
 }
 
-// Queues [from, to) of what the buffers hold together.
-static void queue_part(gw_io *io, const uv_buf_t *iov, unsigned n, size_t from, size_t to) {
-  size_t at = 0;
-  for (unsigned i = 0; i < n && at < to; at += iov[i].len, i++) {
-    size_t begin = from > at ? from - at : 0;
-    size_t end = to - at < iov[i].len ? to - at : iov[i].len;
-    if (begin < end) {
-      queue_bytes(io, iov[i].base + begin, end - begin);
-    }
-  }
-  mark_dirty(io);
-}
-
 // Writes the queue and then the buffers, as far as the kernel takes them now. Returns how much of the buffers it took.
-static size_t write_with_queue(gw_io *io, const uv_buf_t *iov, unsigned n) {
+static size_t write_with_queue(gw_io *io, const uv_buf_t *iov, unsigned n, size_t total) {
   uv_buf_t all[2 * GW_IOV_MAX];
   size_t queued = 0;
   unsigned k = queue_iov(io, all, &queued);
   memcpy(all + k, iov, n * sizeof *iov);
-  int done = try_write(io, all, k + n);
-  if (done < 0 && done != UV_EAGAIN) {
-    io->error = done;
-    mark_dirty(io);
+  ssize_t done = send_now(io, all, k + n, queued + total);
+  if (done < 0) {
+    gw_io_fail_later(io, (int)done);
     return 0;
   }
-  size_t sent = done > 0 ? (size_t)done : 0;
-  size_t of_queue = sent < queued ? sent : queued;
-  if (sent > 0) {
-    consume(io, of_queue);
-    io->sent += sent - of_queue;
-  }
-  return sent - of_queue;
+  size_t of_queue = (size_t)done < queued ? (size_t)done : queued;
+  consume(io, of_queue);
+  return (size_t)done - of_queue;
 }
 
 size_t gw_io_offer(gw_io *io, const uv_buf_t *iov, unsigned n) {
@@ -310,23 +309,15 @@ size_t gw_io_offer(gw_io *io, const uv_buf_t *iov, unsigned n) {
     io->progress_ms = gw_loop_now(io->loop);
   }
   if (io->out_bytes + total <= GW_OUT_SMALL) {
-    queue_part(io, iov, n, 0, total);
+    for (unsigned i = 0; i < n; i++) {
+      queue_bytes(io, iov[i].base, iov[i].len);
+    }
+    mark_dirty(io);
     return total;
   }
-  if (!io->open || io->writing) {
-    io->congested = true;
-    return 0;
-  }
-  size_t taken = write_with_queue(io, iov, n);
-  if (taken == total || io->error) {
-    return taken;
-  }
-  // The kernel is full. It tells when there is room again only if something waits to be written: one block does.
-  size_t queued = total - taken < GW_BLOCK_DATA ? total - taken : GW_BLOCK_DATA;
-  queue_part(io, iov, n, taken, taken + queued);
-  io->full = true;
-  io->congested = true;
-  return taken + queued;
+  size_t taken = io->open && io->writable ? write_with_queue(io, iov, n, total) : 0;
+  io->congested = io->congested || taken < total;
+  return taken;
 }
 
 void gw_io_fail_later(gw_io *io, int error) {
@@ -359,12 +350,6 @@ static void free_queue(gw_io *io) {
   io->out_bytes = 0;
 }
 
-static void closing_cb(uv_handle_t *h) {
-  gw_io *io = h->data;
-  free_queue(io);
-  closed_cb(h);
-}
-
 static void unlink_from(gw_io **list, gw_io *io, size_t next_offset) {
   while (*list) {
     gw_io **next = (gw_io **)(void *)((char *)*list + next_offset);
@@ -387,5 +372,19 @@ void gw_io_close(gw_io *io) {
   if (io->later) {
     unlink_from(&io->loop->later, io, offsetof(gw_io, later_next));
   }
-  uv_close((uv_handle_t *)&io->tcp, closing_cb);
+  if (io->fd >= 0) {
+    (void)close(io->fd);  // which ends the watching, too
+    io->fd = -1;
+  }
+  io->closed_next = io->loop->closed;
+  io->loop->closed = io;
+}
+
+void gw_io_free_closed(gw_loop *loop) {
+  while (loop->closed) {
+    gw_io *io = loop->closed;
+    loop->closed = io->closed_next;
+    free_queue(io);
+    io->fns->closed(io);
+  }
 }

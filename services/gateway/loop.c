@@ -2,10 +2,13 @@
 #include "loop.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -59,24 +62,49 @@ uint64_t gw_loop_random(gw_loop *loop) {
   return result;
 }
 
-static void idle_cb(uv_idle_t *h) {
-  (void)h;
-}
-
+// Those of the last turn: what pauses meanwhile is the next one's. Each may close any other, which is still there then.
 static void continue_paused(gw_loop *loop) {
-  // Each entry may close any other: entries leave the list before they run, and closing takes them off it.
-  for (size_t rounds = loop->n_clients * 2 + 64; loop->later && rounds > 0; rounds--) {
-    gw_io *io = loop->later;
-    loop->later = io->later_next;
+  gw_io *io = loop->later;
+  loop->later = NULL;
+  while (io) {
+    gw_io *next = io->later_next;
+    const bool event = io->later_event;
     io->later = false;
-    bool event = io->later_event;
     io->later_event = false;
-    if (io->want_read) {
-      gw_io_read(io, true);
-    }
-    if (event) {
+    gw_io_continue(io);
+    if (event && !io->closing) {
       io->fns->resumed(io);
     }
+    io = next;
+  }
+}
+
+static bool watch(gw_loop *loop, int fd, void *as) {
+  struct epoll_event e = {.events = EPOLLIN, .data.ptr = as};
+  return epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &e) == 0;
+}
+
+// At most so many per turn: those who are served already come first.
+static void accept_clients(gw_loop *loop) {
+  for (unsigned i = 0; i < GW_ACCEPTS_PER_TURN && loop->listener >= 0; i++) {
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof peer;
+    const int fd = accept4(loop->listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      gw_client_accept(loop, fd, (struct sockaddr *)&peer);
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      // They stay in the queue; asked again at once, the kernel would say the same for ever.
+      loop->deaf = epoll_ctl(loop->epoll, EPOLL_CTL_DEL, loop->listener, NULL) == 0;
+      return;
+    } else if (errno == EAGAIN) {
+      return;
+    }
+  }
+}
+
+static void listen_again(gw_loop *loop) {
+  if (loop->deaf && loop->listener >= 0) {
+    loop->deaf = !watch(loop, loop->listener, &loop->listener);
   }
 }
 
@@ -107,9 +135,7 @@ static void finish_drain(gw_loop *loop) {
     }
   }
   uv_close((uv_handle_t *)&loop->janitor, NULL);
-  uv_close((uv_handle_t *)&loop->idle, NULL);
   uv_close((uv_handle_t *)&loop->wake, NULL);
-  uv_close((uv_handle_t *)&loop->check, NULL);
 }
 
 static void drain_step(gw_loop *loop) {
@@ -135,10 +161,8 @@ static void set_gauges(gw_loop *loop) {
                  loop->pool.blocks.n + loop->pool.large.n * (GW_LARGE_BLOCK / GW_BLOCK_SIZE));
 }
 
-static void check_cb(uv_check_t *h) {
-  gw_loop *loop = h->data;
+static void check(gw_loop *loop) {
   gw_loop_tick(loop);
-  continue_paused(loop);
   flush_dirty(loop);
   drain_step(loop);
   set_gauges(loop);
@@ -146,23 +170,62 @@ static void check_cb(uv_check_t *h) {
     gw_reader_end(loop->store, loop->index);
     loop->snapshot = NULL;
   }
-  loop->turn++;
-  if (loop->killed) {
-    return;
+  gw_io_free_closed(loop);
+}
+
+// How long there is nothing to do, as far as is known.
+static int idle_ms(gw_loop *loop) {
+  return loop->later || loop->dirty ? 0 : uv_backend_timeout(&loop->uv);
+}
+
+// Something happened to a connection, or somebody has come. True: libuv has something to do.
+static bool take_event(gw_loop *loop, const struct epoll_event *e) {
+  if (e->data.ptr == &loop->uv) {
+    return true;
   }
-  if (loop->later || loop->dirty) {
-    uv_idle_start(&loop->idle, idle_cb);
+  if (e->data.ptr == &loop->listener) {
+    accept_clients(loop);
   } else {
-    uv_idle_stop(&loop->idle);
+    gw_io_event(e->data.ptr, e->events);
   }
+  return false;
+}
+
+// What has happened by now, and, while much happens, what happens meanwhile: the more output leaves together, the less
+// often its readers have to be woken.
+static bool take_events(gw_loop *loop, int wait_ms) {
+  struct epoll_event events[GW_EVENTS_MAX];
+  bool uv = false;
+  int n = epoll_wait(loop->epoll, events, GW_EVENTS_MAX, wait_ms);
+  loop->turn++;
+  uv_update_time(&loop->uv);
+  gw_loop_tick(loop);
+  continue_paused(loop);
+  for (int taken = 0; n > 0;) {
+    for (int i = 0; i < n; i++) {
+      uv = take_event(loop, &events[i]) || uv;
+    }
+    taken += n;
+    n = n >= GW_EVENTS_MANY && taken < GW_EVENTS_MAX ? epoll_wait(loop->epoll, events, GW_EVENTS_MAX, 0) : 0;
+  }
+  return uv;
+}
+
+void gw_loop_turn(gw_loop *loop, int wait_ms) {
+  const int idle = idle_ms(loop);
+  const bool uv = take_events(loop, idle >= 0 && (wait_ms < 0 || idle < wait_ms) ? idle : wait_ms);
+  if (uv || uv_backend_timeout(&loop->uv) == 0) {
+    (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
+  }
+  check(loop);
 }
 
 static void begin_drain(gw_loop *loop) {
   loop->draining = true;
   loop->kill_at_ms = gw_loop_now(loop) + (uint64_t)gw_cfg.drain_requests_s * 1000;
-  if (loop->listening) {
-    loop->listening = false;
-    uv_close((uv_handle_t *)&loop->listener, NULL);
+  if (loop->listener >= 0) {
+    (void)close(loop->listener);
+    loop->listener = -1;
   }
 }
 
@@ -185,6 +248,7 @@ static void assert_idle(const gw_loop *loop) {
 static void janitor_cb(uv_timer_t *h) {
   gw_loop *loop = h->data;
   gw_loop_tick(loop);
+  listen_again(loop);
   uint64_t now = gw_loop_now(loop);
   for (gw_client *c = loop->active.head, *next = NULL; c; c = next) {
     next = c->next;
@@ -213,20 +277,31 @@ static eco_status listen_on(gw_loop *loop, struct sockaddr_storage *address) {
   socklen_t len = address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
   int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-      setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 || bind(fd, (struct sockaddr *)address, len) != 0 ||
-      getsockname(fd, (struct sockaddr *)address, &len) != 0) {
+      setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 ||
+      setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||  // accepted sockets inherit it
+      bind(fd, (struct sockaddr *)address, len) != 0 || getsockname(fd, (struct sockaddr *)address, &len) != 0 ||
+      listen(fd, GW_LISTEN_BACKLOG) != 0 || !watch(loop, fd, &loop->listener)) {
     eco_status st = eco_error(ECO_INTERNAL, "cannot listen on %s: %m", gw_cfg.listen);
     if (fd >= 0) {
       close(fd);
     }
     return st;
   }
-  uv_tcp_init(&loop->uv, &loop->listener);
-  loop->listener.data = loop;
-  int error = uv_tcp_open(&loop->listener, fd);
-  error = error ? error : uv_listen((uv_stream_t *)&loop->listener, GW_LISTEN_BACKLOG, gw_client_accept);
-  loop->listening = true;
-  return error ? eco_error(ECO_INTERNAL, "cannot listen on %s: %s", gw_cfg.listen, uv_strerror(error)) : eco_success();
+  loop->listener = fd;
+  return eco_success();
+}
+
+// Timers and wake-ups are libuv's, on this thread: its descriptor is watched with the others.
+static bool embed_uv(gw_loop *loop) {
+  if (uv_loop_init(&loop->uv) != 0 || uv_timer_init(&loop->uv, &loop->janitor) != 0 ||
+      uv_async_init(&loop->uv, &loop->wake, wake_cb) != 0) {
+    return false;
+  }
+  loop->janitor.data = loop;
+  loop->wake.data = loop;
+  uv_timer_start(&loop->janitor, janitor_cb, GW_JANITOR_MS, GW_JANITOR_MS);
+  (void)uv_run(&loop->uv, UV_RUN_NOWAIT);  // only then is what wakes it registered with its descriptor
+  return watch(loop, uv_backend_fd(&loop->uv), &loop->uv);
 }
 
 eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct sockaddr_storage *address,
@@ -242,7 +317,6 @@ eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct so
   loop->clients.size = sizeof(gw_client);
   loop->requests.size = sizeof(gw_req);
   loop->upstreams.size = sizeof(gw_upstream);
-  loop->writes.size = sizeof(uv_write_t);
   loop->metrics = gw_metrics_new();
   loop->read_buffer = malloc(GW_READ_BUFFER);
   loop->scratch = malloc(GW_SCRATCH);
@@ -254,17 +328,12 @@ eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct so
   randombytes_buf(loop->random, sizeof loop->random);
   randombytes_buf(&loop->id_seed, sizeof loop->id_seed);
   pthread_mutex_init(&loop->shared.lock, NULL);
-  uv_loop_init(&loop->uv);
-  uv_check_init(&loop->uv, &loop->check);
-  uv_idle_init(&loop->uv, &loop->idle);
-  uv_timer_init(&loop->uv, &loop->janitor);
-  uv_async_init(&loop->uv, &loop->wake, wake_cb);
-  loop->check.data = loop;
-  loop->janitor.data = loop;
-  loop->wake.data = loop;
-  uv_check_start(&loop->check, check_cb);
-  uv_timer_start(&loop->janitor, janitor_cb, GW_JANITOR_MS, GW_JANITOR_MS);
+  loop->listener = -1;
+  loop->epoll = epoll_create1(EPOLL_CLOEXEC);
   *out = loop;
+  if (loop->epoll < 0 || !embed_uv(loop)) {
+    return eco_error(ECO_INTERNAL, "cannot make an event loop: %m");
+  }
   return listen_on(loop, address);
 }
 
@@ -273,7 +342,10 @@ static void *loop_main(void *arg) {
   char name[16];
   (void)snprintf(name, sizeof name, "gw-loop-%u", loop->index);
   (void)pthread_setname_np(pthread_self(), name);
-  uv_run(&loop->uv, UV_RUN_DEFAULT);
+  while (!loop->killed) {
+    gw_loop_turn(loop, -1);
+  }
+  (void)uv_run(&loop->uv, UV_RUN_DEFAULT);  // closes its handles
   assert(loop->n_clients == 0 && !loop->active.head && !loop->busy);
   assert_idle(loop);
   return NULL;
@@ -304,13 +376,13 @@ gw_failure_report *gw_loop_take_reports(gw_loop *loop) {
 void gw_loop_free(gw_loop *loop) {
   gw_bridge_deliver(loop);  // pieces that came after their clients had gone
   uv_loop_close(&loop->uv);
+  (void)close(loop->epoll);
   gw_replicas_free(loop);
   gw_failure_reports_free(gw_loop_take_reports(loop));
   gw_pool_drain(&loop->pool);
   gw_slab_drain(&loop->clients);
   gw_slab_drain(&loop->requests);
   gw_slab_drain(&loop->upstreams);
-  gw_slab_drain(&loop->writes);
   eco_buf_free(&loop->text);
   pthread_mutex_destroy(&loop->shared.lock);
   free(loop->usage);

@@ -1,9 +1,14 @@
 // One event loop on one thread: its listener, pools, snapshot reader, replicas and janitor. Nothing in a gw_loop is
 // touched by another thread but what `shared` holds.
 //
-// A turn: poll (reads, parses, queues output) -> check (continues paused connections, flushes every dirty one, lets go
-// of the snapshot). The snapshot is picked up at most once per turn, by gw_loop_snapshot, and borrowed until the turn
-// ends.
+// A turn: wait (epoll) -> events (connections paused in the last turn, then those that something happened to: read,
+// parse, queue output) -> libuv, if it has something -> check (flush every connection with output, let go of the
+// snapshot and of closed connections). The snapshot is picked up at most once per turn, by gw_loop_snapshot, and
+// borrowed until the turn ends.
+//
+// Connections are watched by an epoll of the loop's own, edge-triggered, since libuv's level-triggered streams cost two
+// polls an event and a cache line or four (docs/gateway-performance.md); timers and other threads' wake-ups are
+// libuv's, whose descriptor is one of those that are watched.
 #ifndef GATEWAY_LOOP_H
 #define GATEWAY_LOOP_H
 
@@ -30,10 +35,10 @@ typedef struct gw_list {  // doubly linked, of clients
 } gw_list;
 
 struct gw_loop {
+  int epoll;
+  int listener;  // -1: none, or no longer
+  bool deaf;     // the listener is not watched until the next janitor: no descriptors were left
   uv_loop_t uv;
-  uv_tcp_t listener;
-  uv_check_t check;
-  uv_idle_t idle;  // active while continued connections wait: poll must not sleep
   uv_timer_t janitor;
   uv_async_t wake;
   unsigned index;
@@ -49,9 +54,9 @@ struct gw_loop {
   gw_slab clients;
   gw_slab requests;
   gw_slab upstreams;
-  gw_slab writes;  // uv_write_t: what the kernel did not take at once is rare
   gw_io *dirty;
   gw_io *later;
+  gw_io *closed;
   gw_list active;     // clients with a request, lingering or tunnelling
   gw_list quiet;      // idle ones, longest idle first
   gw_upstream *busy;  // upstreams that work for a request
@@ -63,7 +68,6 @@ struct gw_loop {
   uint64_t id_seed;
   uint64_t id_count;
   uint64_t second_ms;  // last once-a-second sweep
-  bool listening;
   bool draining;
   bool killed;
   uint64_t kill_at_ms;
@@ -81,6 +85,9 @@ struct gw_loop {
 // Creates the loop and its listening socket (SO_REUSEPORT); *address gets the port when it was 0. Not running yet.
 eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct sockaddr_storage *address, gw_loop **out);
 eco_status gw_loop_start(gw_loop *loop);
+// One turn, which waits for at most so many ms (-1: until something happens). gw_loop_start's thread makes them until
+// the end; a test may make them by itself instead.
+void gw_loop_turn(gw_loop *loop, int wait_ms);
 void gw_loop_stop(gw_loop *loop);  // asks it to drain; any thread
 void gw_loop_join(gw_loop *loop);  // waits for its end
 void gw_loop_free(gw_loop *loop);

@@ -1,6 +1,7 @@
 // Connections to replicas; see upstream.h.
 #include "upstream.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "config.h"
@@ -231,28 +232,26 @@ static void on_closed(gw_io *io) {
   gw_slab_put(&io->loop->upstreams, up);
 }
 
-static const gw_io_fns FNS = {on_data, on_eof, on_fail, on_drained, on_resumed, on_closed, NULL};
-
-static void on_connect(uv_connect_t *req, int status) {
-  gw_upstream *up = req->data;
-  if (up->io.closing) {
-    return;
-  }
-  gw_loop_tick(up->io.loop);
-  if (status < 0) {
-    attempt_failed(up, GW_FAIL_CONNECT);
-    return;
-  }
+static void on_connected(gw_io *io) {
+  gw_upstream *up = of(io);
   ECO_CRASH_POINT("gateway.upstream.connected");
-  up->io.open = true;
   up->deadline_ms = 0;
-  uv_tcp_nodelay(&up->io.tcp, 1);
-  gw_io_read(&up->io, true);
-  gw_io_flush(&up->io);
+  gw_io_read(io, true);
+  gw_io_flush(io);
   if (up->req) {
     gw_forward_push(up->req);
   }
 }
+
+static const gw_io_fns FNS = {
+    .connected = on_connected,
+    .data = on_data,
+    .eof = on_eof,
+    .fail = on_fail,
+    .drained = on_drained,
+    .resumed = on_resumed,
+    .closed = on_closed,
+};
 
 // ---- life ----
 
@@ -303,10 +302,8 @@ gw_upstream *gw_upstream_take(gw_loop *loop, gw_replica *replica, gw_req *r, boo
   memset(up, 0, sizeof *up);
   gw_io_init(&up->io, loop, &FNS);
   up->replica = replica;
-  up->connect.data = up;
   bind_to(up, r);
-  int error = replica->at.resolved ? uv_tcp_connect(&up->connect, &up->io.tcp, &replica->at.addr.sa, on_connect)
-                                   : UV_EAI_NONAME;
+  int error = replica->at.resolved ? gw_io_connect(&up->io, &replica->at.addr.sa) : -EADDRNOTAVAIL;
   if (error) {
     gw_io_fail_later(&up->io, error);
   }
@@ -342,7 +339,8 @@ void gw_upstream_tick(gw_upstream *up, uint64_t now_ms) {
     return;
   }
   bool paused = ((gw_io *)up->req->client)->congested;  // the client is slow: the engine is not to blame
-  bool stuck = up->io.open && up->io.out_bytes > 0 && now_ms - up->io.progress_ms > (uint64_t)gw_cfg.idle_timeout_ms;
+  bool waits = up->io.out_bytes > 0 || up->io.congested;
+  bool stuck = up->io.open && waits && now_ms - up->io.progress_ms > (uint64_t)gw_cfg.idle_timeout_ms;
   if (stuck || (up->deadline_ms && now_ms >= up->deadline_ms && !paused)) {
     attempt_failed(up, stuck ? GW_FAIL_TIMEOUT : up->deadline_kind);
   }

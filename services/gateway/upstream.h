@@ -30,7 +30,6 @@ struct gw_upstream {
   uint64_t idle_since_ms;
   uint64_t last_data_ms;
   gw_head head;
-  uv_connect_t connect;  // used once
 };
 
 // Takes an idle connection (unless fresh) or opens one, and binds it to r. NULL only when none can be created.
