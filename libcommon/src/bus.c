@@ -25,7 +25,7 @@ static void on_connected(natsConnection *nc, void *arg) {
 static void on_disconnected(natsConnection *nc, void *arg) {
   (void)nc;
   eco_service *svc = arg;
-  if (atomic_exchange(&svc->connected, false) && !atomic_load(&svc->stopping)) {
+  if (atomic_exchange(&svc->connected, false) && !eco_pace_ended(&svc->pace)) {
     eco_log(ECO_LOG_WARN, "bus disconnected: reconnecting");
   }
 }

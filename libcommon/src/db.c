@@ -11,6 +11,7 @@
 
 #include "db_internal.h"
 #include "ecolink/log.h"
+#include "ecolink/pace.h"
 
 enum { DB_MAX_SLOTS = 64, DB_CONNECT_TIMEOUT_S = 5, DB_SCHEMA_MAX = 64 };
 
@@ -86,11 +87,7 @@ eco_status eco_db_open(const char *url, const char *schema, int max_connections,
   db->slot_count = max_connections;
   db->wait_ms = wait_ms;
   pthread_mutex_init(&db->lock, NULL);
-  pthread_condattr_t attr;
-  pthread_condattr_init(&attr);
-  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-  pthread_cond_init(&db->freed, &attr);
-  pthread_condattr_destroy(&attr);
+  eco_cond_init(&db->freed);
   *out = db;
   return eco_success();
 }
@@ -122,20 +119,8 @@ static int free_slot(const eco_db *db) {
   return unconnected;
 }
 
-static struct timespec deadline_in(int ms) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  t.tv_sec += ms / 1000;
-  t.tv_nsec += (long)(ms % 1000) * 1000000L;
-  if (t.tv_nsec >= 1000000000L) {
-    t.tv_sec++;
-    t.tv_nsec -= 1000000000L;
-  }
-  return t;
-}
-
 static int take_slot(eco_db *db) {
-  struct timespec deadline = deadline_in(db->wait_ms);
+  struct timespec deadline = eco_deadline_in(db->wait_ms);
   pthread_mutex_lock(&db->lock);
   int slot = free_slot(db);
   while (slot < 0 && pthread_cond_timedwait(&db->freed, &db->lock, &deadline) != ETIMEDOUT) {

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 #include "ecolink/bus.h"
+#include "ecolink/pace.h"
 #include "ecolink/service.h"
 
 enum {
@@ -69,9 +70,7 @@ struct eco_service {
   kit_settings set;
   char instance[KIT_NAME_MAX];
   atomic_bool started;  // every part is up and the server has seen our subscriptions; not ready before
-  atomic_bool stopping;
-  pthread_mutex_t stop_lock;  // with stop_cond: wakes every sleeping kit thread at the stop
-  pthread_cond_t stop_cond;
+  eco_pace pace;        // of every kit thread that sleeps; ends at the stop
 
   eco_db *db;  // NULL when the service has no database
   kit_db_pulse *db_pulse;

@@ -110,21 +110,7 @@ static const eco_setting DB_SETTINGS[] = {
 // ---- small helpers of the kit ----
 
 bool kit_sleep(eco_service *svc, int64_t ms) {
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_sec += (time_t)(ms / 1000);
-  until.tv_nsec += (long)(ms % 1000) * 1000000L;
-  if (until.tv_nsec >= 1000000000L) {
-    until.tv_sec++;
-    until.tv_nsec -= 1000000000L;
-  }
-  pthread_mutex_lock(&svc->stop_lock);
-  int rc = 0;
-  while (!atomic_load(&svc->stopping) && rc == 0) {
-    rc = pthread_cond_timedwait(&svc->stop_cond, &svc->stop_lock, &until);
-  }
-  pthread_mutex_unlock(&svc->stop_lock);
-  return atomic_load(&svc->stopping);
+  return !eco_pace_wait(&svc->pace, ms);
 }
 
 void kit_thread_start(pthread_t *thread, void *(*fn)(void *), void *arg, const char *name) {
@@ -170,7 +156,7 @@ const char *eco_service_instance(const eco_service *svc) {
   return svc->instance;
 }
 bool eco_service_stopping(const eco_service *svc) {
-  return atomic_load(&svc->stopping);
+  return eco_pace_ended(&svc->pace);
 }
 
 // ---- readiness ----
@@ -209,13 +195,8 @@ static void init_service(eco_service *svc, const eco_service_def *def) {
   gethostname(host, sizeof host - 1);
   eco_id_new("p", unique);
   snprintf(svc->instance, sizeof svc->instance, "%s-%s-%.10s", def->name, host, unique + 2);
-  pthread_mutex_init(&svc->stop_lock, NULL);
   pthread_mutex_init(&svc->kv_lock, NULL);
-  pthread_condattr_t attr;
-  pthread_condattr_init(&attr);
-  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-  pthread_cond_init(&svc->stop_cond, &attr);
-  pthread_condattr_destroy(&attr);
+  eco_pace_init(&svc->pace);
 }
 
 static eco_status start_parts(eco_service *svc) {
@@ -248,10 +229,7 @@ static void stop_parts(eco_service *svc) {
   if (svc->def->stop != NULL) {
     svc->def->stop(svc);
   }
-  pthread_mutex_lock(&svc->stop_lock);
-  atomic_store(&svc->stopping, true);
-  pthread_cond_broadcast(&svc->stop_cond);
-  pthread_mutex_unlock(&svc->stop_lock);
+  eco_pace_end(&svc->pace);
   kit_bus_give_up_absent(svc);
   kit_timers_stop(svc);
   kit_consumers_stop(svc);

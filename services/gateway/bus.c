@@ -12,10 +12,10 @@
 #include "ecolink/crash.h"
 #include "ecolink/id.h"
 #include "ecolink/log.h"
+#include "ecolink/pace.h"
 #include "ecolink/v1/gateway.pb-c.h"
 #include "meter.h"
 #include "metrics.h"
-#include "pace.h"
 
 enum { TICK_MS = 200, SAVE_MS = 10000, COALESCE = 512, EMPTY_READS = 4, BUCKETS = 3 };
 
@@ -43,7 +43,7 @@ struct gw_bus {
   gw_meter *meter;
   uint64_t saved_changes;
   int64_t saved_ms;
-  gw_pace pace;
+  eco_pace pace;
   pthread_t thread;
 };
 
@@ -266,7 +266,7 @@ static void tick(gw_bus *bus, bool last) {
 static void *bus_main(void *arg) {
   gw_bus *bus = arg;
   (void)pthread_setname_np(pthread_self(), "gw-bus");
-  while (gw_pace_wait(&bus->pace, TICK_MS)) {
+  while (eco_pace_wait(&bus->pace, TICK_MS)) {
     tick(bus, false);
   }
   tick(bus, true);
@@ -297,7 +297,7 @@ eco_status gw_bus_start(eco_service *svc, gw_store *store, gw_loop **loops, size
   bus->n_loops = n_loops;
   bus->reader_index = reader_index;
   bus->known = known;
-  gw_pace_init(&bus->pace);
+  eco_pace_init(&bus->pace);
   *out = bus;
   ECO_TRY(gw_meter_start(svc, loops, n_loops, &bus->meter));
   ECO_TRY(open_readers(bus));
@@ -307,12 +307,12 @@ eco_status gw_bus_start(eco_service *svc, gw_store *store, gw_loop **loops, size
 
 void gw_bus_stop(gw_bus *bus) {
   gw_meter_stop(bus->meter);  // what is left is in the spool: the last tick sends it
-  gw_pace_end(&bus->pace);
+  eco_pace_end(&bus->pace);
   pthread_join(bus->thread, NULL);
   eco_kv_reader_close(bus->keys.reader);
   eco_kv_reader_close(bus->routes.reader);
   eco_kv_reader_close(bus->health.reader);
   gw_meter_free(bus->meter);
-  gw_pace_free(&bus->pace);
+  eco_pace_free(&bus->pace);
   free(bus);
 }

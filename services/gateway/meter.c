@@ -11,8 +11,8 @@
 #include "ecolink/crash.h"
 #include "ecolink/id.h"
 #include "ecolink/log.h"
+#include "ecolink/pace.h"
 #include "metrics.h"
-#include "pace.h"
 #include "usage_spool.h"
 #include "usage_sum.h"
 
@@ -29,7 +29,7 @@ struct gw_meter {
     pthread_mutex_t lock;
     gw_spool spool;
   } shared;
-  gw_pace pace;
+  eco_pace pace;
   pthread_t thread;
 };
 
@@ -68,7 +68,7 @@ static void collect(gw_meter *m) {
 static void *meter_main(void *arg) {
   gw_meter *m = arg;
   (void)pthread_setname_np(pthread_self(), "gw-meter");
-  while (gw_pace_wait(&m->pace, GW_USAGE_FLUSH_MS)) {
+  while (eco_pace_wait(&m->pace, GW_USAGE_FLUSH_MS)) {
     collect(m);
   }
   collect(m);
@@ -129,7 +129,7 @@ eco_status gw_meter_start(eco_service *svc, gw_loop **loops, size_t n_loops, gw_
   gw_usage_sums_init(sums);
   eco_id_new("b", m->boot);
   pthread_mutex_init(&m->shared.lock, NULL);
-  gw_pace_init(&m->pace);
+  eco_pace_init(&m->pace);
   eco_status st = gw_spool_open(&m->shared.spool, gw_cfg.spool_dir, gw_cfg.spool_max_bytes);
   int error = eco_ok(st) ? pthread_create(&m->thread, NULL, meter_main, m) : 0;
   st = error ? eco_error(ECO_INTERNAL, "cannot start the metering thread: %s", strerror(error)) : st;
@@ -142,14 +142,14 @@ eco_status gw_meter_start(eco_service *svc, gw_loop **loops, size_t n_loops, gw_
 }
 
 void gw_meter_stop(gw_meter *m) {
-  gw_pace_end(&m->pace);
+  eco_pace_end(&m->pace);
   pthread_join(m->thread, NULL);
 }
 
 void gw_meter_free(gw_meter *m) {
   gw_spool_close(&m->shared.spool);
   pthread_mutex_destroy(&m->shared.lock);
-  gw_pace_free(&m->pace);
+  eco_pace_free(&m->pace);
   free(m->sums);
   free(m);
 }

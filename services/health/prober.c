@@ -5,15 +5,14 @@
 #include "prober.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "ecolink/clock.h"
 #include "ecolink/crash.h"
 #include "ecolink/log.h"
 #include "ecolink/metrics.h"
+#include "ecolink/pace.h"
 #include "probe_client.h"
 #include "probe_judge.h"
 #include "store.h"
@@ -36,9 +35,7 @@ struct prober {
   probe_rules rules;
   probe_client *client;
   pthread_t thread;
-  pthread_mutex_t lock;  // with `wake`: guards nothing but the wait
-  pthread_cond_t wake;
-  atomic_bool stopping;
+  eco_pace pace;
   memory *known;  // by ascending id, as the database lists targets
   size_t n_known;
   char **regions;  // told of in the last pass
@@ -49,7 +46,7 @@ struct prober {
 
 static bool is_stopping(void *arg) {
   prober *p = arg;
-  return atomic_load(&p->stopping);
+  return eco_pace_ended(&p->pace);
 }
 
 static void forget(memory *known, size_t n) {
@@ -283,27 +280,10 @@ static void report_pass(prober *p, eco_status st) {
   p->bus_failed = !eco_ok(st);
 }
 
-// Until the absolute CLOCK_BOOTTIME millisecond, or the stop.
-static void wait_until(prober *p, int64_t at_ms) {
-  int64_t left_ms = at_ms - eco_boottime_ms();
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  left_ms = left_ms > 0 ? left_ms : 0;
-  until.tv_sec += (time_t)(left_ms / 1000);
-  until.tv_nsec += (long)(left_ms % 1000) * 1000000L;
-  if (until.tv_nsec >= 1000000000L) {
-    until.tv_sec++;
-    until.tv_nsec -= 1000000000L;
-  }
-  pthread_mutex_lock(&p->lock);
-  while (!atomic_load(&p->stopping) && pthread_cond_timedwait(&p->wake, &p->lock, &until) == 0) {
-  }
-  pthread_mutex_unlock(&p->lock);
-}
-
 static void *prober_main(void *arg) {
   prober *p = arg;
-  while (!atomic_load(&p->stopping)) {
+  int64_t left_ms = 0;
+  while (eco_pace_wait(&p->pace, left_ms)) {
     int64_t started_ms = eco_boottime_ms();
     int64_t epoch = 0;
     if (eco_lease_held(p->svc, LEASE_PROBER, &epoch)) {
@@ -316,7 +296,7 @@ static void *prober_main(void *arg) {
       p->known = NULL;
       p->n_known = 0;
     }
-    wait_until(p, started_ms + p->settings->interval_ms);
+    left_ms = started_ms + p->settings->interval_ms - eco_boottime_ms();
   }
   return NULL;
 }
@@ -328,8 +308,7 @@ static void prober_free(prober *p) {
   }
   free(p->regions);
   probe_client_free(p->client);
-  pthread_cond_destroy(&p->wake);
-  pthread_mutex_destroy(&p->lock);
+  eco_pace_free(&p->pace);
   free(p);
 }
 
@@ -347,12 +326,7 @@ eco_status prober_start(eco_service *svc, const prober_settings *settings, probe
   p->probes = eco_counter("ecolink_health_probes_total", "Probes sent", NULL);
   p->failures = eco_counter("ecolink_health_probe_failures_total", "Probes that failed", NULL);
   p->unhealthy = eco_gauge("ecolink_health_unhealthy_replicas", "Replicas judged unhealthy", NULL);
-  pthread_condattr_t attr;
-  pthread_condattr_init(&attr);
-  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-  pthread_cond_init(&p->wake, &attr);
-  pthread_condattr_destroy(&attr);
-  pthread_mutex_init(&p->lock, NULL);
+  eco_pace_init(&p->pace);
   eco_status st = probe_client_new((int)settings->concurrency, (long)settings->timeout_ms, &p->client);
   if (eco_ok(st) && pthread_create(&p->thread, NULL, prober_main, p) != 0) {
     st = eco_error(ECO_INTERNAL, "no thread for the prober");
@@ -369,10 +343,7 @@ void prober_stop(prober *p) {
   if (p == NULL) {
     return;
   }
-  pthread_mutex_lock(&p->lock);
-  atomic_store(&p->stopping, true);
-  pthread_cond_signal(&p->wake);
-  pthread_mutex_unlock(&p->lock);
+  eco_pace_end(&p->pace);
   pthread_join(p->thread, NULL);
   prober_free(p);
 }

@@ -1,5 +1,8 @@
 """Peers that mean harm, or behave as if they did: on the client's side and on the engine's."""
 import json
+import os
+import pathlib
+import resource
 import socket
 import threading
 import time
@@ -234,6 +237,31 @@ def test_a_client_that_reads_no_answers_gets_no_more_of_them(make, key, many):
     c.close()
 
 
+def test_clients_beyond_the_descriptors_wait_their_turn_and_cost_nothing(make):
+    g = make([route(142, [Engine()])])
+    pid, spare, more = g.process.pid, 4, 12
+    used = len(os.listdir(f"/proc/{pid}/fd"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + spare, used + spare))
+    conns = [g.connect() for _ in range(spare + more)]  # all are connected: the rest of them waits in the kernel's queue
+    for c in conns:
+        c.send(head("GET", "/v1/models"))
+    served = conns[:spare]
+    assert [status(c.message(False)) for c in served] == [200] * spare
+
+    def cpu_s():
+        return sum(int(n) for n in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[11:13]) / os.sysconf("SC_CLK_TCK")
+
+    before = cpu_s()
+    time.sleep(1)  # act: nothing can be done meanwhile
+    assert cpu_s() - before < 0.5, "it asks the kernel again and again"
+    for c in served:
+        c.close()
+    for waiting in range(spare, spare + more, spare):
+        for c in conns[waiting:waiting + spare]:
+            assert status(c.message(False)) == 200
+            c.close()
+
+
 def test_a_stop_does_not_cut_an_answer_that_is_on_its_way(make):
     g = make([route(n, [], status="running") for n in range(1, 400)])
     c = flood(g, KEY, 40)
@@ -353,6 +381,32 @@ def test_an_upload_that_the_engine_held_up_is_not_blamed_on_the_client(make):
     time.sleep(2)  # act: longer than the client may be idle
     gate.set()
     assert status(c.message(False)) == 200
+
+
+def test_an_engine_that_reads_no_upload_is_given_up(make):
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(8)  # the kernel accepts, and takes what it has room for: nobody reads it
+
+    class Deaf:
+        port = sock.getsockname()[1]
+
+    g = make([route(145, [Deaf], openai_compatible=False)], IDLE_TIMEOUT_MS=500)
+    c = g.connect()
+    c.send(head("POST", CUSTOM, f"Content-Length: {64 * 1024 * 1024}"))
+
+    def upload():
+        try:
+            while True:
+                c.sock.send(b"a" * 65536)
+        except OSError:
+            pass  # the gateway has answered and closes
+
+    threading.Thread(target=upload, daemon=True).start()
+    r = c.message(False)
+    assert (status(r), code(r)) == (504, "upstream_timeout")
+    assert still_well(g)
 
 
 def test_an_answer_before_the_upload_ended_keeps_no_bytes(make):
