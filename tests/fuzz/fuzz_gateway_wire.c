@@ -38,7 +38,7 @@ static int engine_listener;
 
 #define require(ok) ((ok) ? (void)0 : broken(#ok, __LINE__))
 _Noreturn static void broken(const char *what, int line) {
-  (void)fprintf(stderr, "fuzz_gateway_wire.c:%d: does not hold: %s\n", line, what);
+  (void)fprintf(stderr, "fuzz_gateway_wire.c:%d: does not hold: %s (%s)\n", line, what, strerror(errno));
   abort();
 }
 
@@ -240,6 +240,15 @@ typedef struct exchange {
 } exchange;
 static exchange x;
 
+// The fuzzer's own alarm may come while the kernel connects.
+static bool connect_client(int fd) {
+  int status = -1;
+  do {
+    status = connect(fd, (struct sockaddr *)&address, sizeof(struct sockaddr_in));
+  } while (status != 0 && (errno == EINTR || errno == EALREADY));
+  return status == 0 || errno == EISCONN;
+}
+
 static bool accept_engine(void) {
   const int fd = x.engine.fd >= 0 ? -1 : accept(engine_listener, NULL, NULL);
   if (fd >= 0) {
@@ -347,7 +356,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const size_t asked = data[1] * n / 255;
   const size_t said = n - asked;
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  require(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(struct sockaddr_in)) == 0);
+  require(fd >= 0 && connect_client(fd));
   peer_open(&x.client, fd);
   x.engine.fd = -1;
   x.engine.n = 0;
