@@ -234,7 +234,10 @@ void gw_answer_broken(gw_req *r, gw_failure kind) {
   }
   eco_buf *text = &r->loop->text;
   eco_buf_reset(text);
-  (void)(!r->partial_out || eco_buf_puts(text, "\n\n"));
+  if (r->partial_out) {
+    send_held(r, r->held.end, NULL, 0);  // then the client has what the reader of events has seen
+    (void)eco_buf_puts(text, gw_sse_break(&r->sse));
+  }
   (void)eco_buf_puts(text, "data: ");
   (void)eco_error_json(text, st, r->id);
   while (text->len > 0 && text->data[text->len - 1] == '\n') {

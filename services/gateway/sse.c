@@ -146,3 +146,14 @@ size_t gw_sse_feed(gw_sse *s, const void *data, size_t n) {
   }
   return complete;
 }
+
+// A line that is under way is ended first; behind a complete one an empty line would end the event, under its own name.
+// (A CR at the end leaves open whether an LF follows: "event" goes on in either case.) `[` and a bare word are no JSON
+// at any place between tokens, and the line end before them is none within a string.
+#define BREAK "event: error\ndata: [INCOMPLETE]\n\n"
+const char *gw_sse_break(const gw_sse *s) {
+  static const char WITH_LINE_END[] = "\n" BREAK;
+  _Static_assert(sizeof WITH_LINE_END <= GW_SSE_BREAK_MAX, "as promised");
+  return s->line_empty ? WITH_LINE_END + 1 : WITH_LINE_END;
+}
+#undef BREAK

@@ -27,4 +27,11 @@ void gw_sse_init(gw_sse *s);
 // so that [0, result) can go out and the rest is a partial event.
 size_t gw_sse_feed(gw_sse *s, const void *data, size_t n);
 
+// What ends a partial event of which everything has been passed on, when no more of it will come. Its client has it in
+// memory, and nothing in the format takes it back: the next blank line dispatches it, whole or not. So that it is not
+// taken for what it was going to be, it gets the name `error` and a last line of data that makes it no JSON, wherever
+// it broke off. Constant; at most GW_SSE_BREAK_MAX bytes.
+enum { GW_SSE_BREAK_MAX = 64 };
+const char *gw_sse_break(const gw_sse *s);
+
 #endif

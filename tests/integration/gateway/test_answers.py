@@ -202,24 +202,67 @@ def test_a_stream_that_dies_after_content_ends_with_an_error_event(make):
     assert other.requests == []
 
 
-def events(data):
-    """The data of each event, as a client that follows the specification reads them."""
-    assert data.endswith(b"\n\n")
-    blocks = [[line.partition(b":")[2].removeprefix(b" ") for line in b.split(b"\n") if line.startswith(b"data")] for b in data.split(b"\n\n")]
-    return [b"\n".join(lines) for lines in blocks if lines]
+def dispatched(data):
+    """(name, data) of each event, as the specification has a client read them (WHATWG HTML, 9.2.6)."""
+    lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")[:-1]  # a last line without end counts for nothing
+    name, pieces = b"", []
+    for line in lines:
+        field, _, value = line.partition(b":")
+        if not line:
+            if pieces:
+                yield name, b"\n".join(pieces)
+            name, pieces = b"", []
+        elif field == b"data":
+            pieces.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
 
 
-def test_an_event_too_long_to_hold_that_breaks_off_does_not_swallow_the_error(make):
+def is_json(data):
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True
+
+
+LONG = b"b" * 40000
+BROKEN = {  # long enough that its beginning goes out before its end has come; what comes last is held a while
+    "within a string": [b'data: {"choices":[{"delta":{"content":"' + LONG],
+    "within an escape": [b'data: {"choices":[{"delta":{"content":"' + LONG + b"\\"],
+    "behind a whole line": [b'data: {"x":"' + LONG + b'"}\n'],
+    "behind a line that ends with CR": [b'data: {"x":"' + LONG + b'"}\r'],
+    "behind CR LF": [b'data: {"x":"' + LONG + b'"}\r\n'],
+    "within CR LF of two reads": [b'data: {"x":"' + LONG + b'"}\r', b"\n"],
+    "with its last line held": [b'data: {"x":"' + LONG, b'"}\n'],
+    "within a field's name": [b'data: {"x":"' + LONG + b'"}\nda'],
+    "with a name of its own": [b"event: delta\ndata: " + LONG + b"\n"],
+    "within its name": [b"data: " + LONG + b"\nevent: del"],
+    "of several lines": [b'data: {"x":\ndata: "' + LONG + b'"\ndata: }'],
+    "of text": [b"data: [DONE] or " + LONG],
+    "within a comment": [b": " + LONG],
+    "within a character": [b'data: {"x":"' + LONG + "\u00e9".encode()[:1]],
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_an_event_too_long_to_hold_that_breaks_off_is_not_taken_for_a_whole_one(world, what):
     def script(c, r):
-        c.send(SSE_HEAD + chunk(delta("a")) + chunk(b'data: {"choices":[{"delta":{"content":"' + b"b" * 40000))
-        time.sleep(0.1)  # act: what is too long to hold goes out alone
+        c.send(SSE_HEAD + chunk(delta("a")))
+        for piece in BROKEN[what]:
+            c.send(chunk(piece))
+            time.sleep(0.05)  # act: what is too long to hold goes out alone
         drop(c, r)
 
-    c = open_stream(make([route(142, [Engine(script)])]))
+    world.a.script = script
+    c = open_stream(world.g)
     c.head()
-    got = events(c.chunks())
-    assert json.loads(got[0])["choices"] and got[1].endswith(b"bbbb") and json.loads(got[2])["error"]["code"] == "upstream_error"
-    assert len(got) == 3
+    data = c.chunks()
+    assert data.startswith(delta("a") + b"".join(BROKEN[what]))
+    whole, broken, last = dispatched(data)
+    assert json.loads(whole[1])["choices"][0]["delta"]["content"] == "a"
+    assert broken[0] == b"error" and not is_json(broken[1])
+    assert last[0] == b"" and json.loads(last[1])["error"]["code"] == "upstream_error"
 
 
 def test_a_stream_that_moves_to_the_other_region_brings_nothing_of_the_first(make):

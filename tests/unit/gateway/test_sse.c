@@ -1,6 +1,8 @@
 // The event stream reader at every split: where events end, when content begins, what usage says.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <yyjson.h>
 
 #include "cmocka_all.h"
 #include "sse.h"
@@ -50,6 +52,7 @@ static const sample SAMPLES[] = {
      "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}\n\n",
      true, false, 7, 15, 2, ""},
     {"data: {\"x\":{\"y\":{\"usage\":{\"prompt_tokens\":3}}}}\n\n", false, false, -1, -1, 1, ""},
+    {"event: one\rdata: {\"a\":1}\rid: 7\r\rdata: {\"b\":\rdata: {\"content\":\"x\"}}\r\r", true, false, -1, -1, 2, ""},
     {"data: {\"a\":\ndata: {\"content\":\"x\"}}\n\n", true, false, -1, -1, 1, ""},
     {"\n\n\ndata: {\"delta\":\"x\"}\n\n", true, false, -1, -1, 1, ""},
     {"id: 1\nretry: 5\nlongfieldname: x\ndata\ndata: {}\n\n", false, false, -1, -1, 1, ""},
@@ -92,6 +95,94 @@ static void test_every_stream_reads_the_same_at_every_split(void **state) {
       }
     }
   }
+}
+
+// What a client dispatches, by the specification's own words ("9.2.6 Interpreting an event stream").
+typedef struct dispatched {
+  char name[64];
+  char data[2048];
+} dispatched;
+enum { DISPATCHED_MAX = 8 };
+
+static void field(dispatched *e, const char *line, size_t n) {
+  const char *colon = memchr(line, ':', n);
+  size_t name = colon ? (size_t)(colon - line) : n;
+  const char *value = colon ? colon + 1 : "";
+  size_t len = colon ? n - name - 1 : 0;
+  if (len > 0 && *value == ' ') {
+    value++;
+    len--;
+  }
+  if (name == 5 && memcmp(line, "event", 5) == 0) {
+    assert_true(len < sizeof e->name);
+    memcpy(e->name, value, len);
+    e->name[len] = 0;
+  } else if (name == 4 && memcmp(line, "data", 4) == 0) {
+    size_t at = strlen(e->data);
+    assert_true(at + len + 2 <= sizeof e->data);
+    memcpy(e->data + at, value, len);
+    memcpy(e->data + at + len, "\n", 2);
+  }
+}
+
+static size_t dispatch_all(const char *text, size_t n, dispatched out[DISPATCHED_MAX]) {
+  size_t count = 0;
+  dispatched e = {"", ""};
+  for (size_t at = 0, line = 0; at < n; at++) {
+    if (text[at] != '\n' && text[at] != '\r') {
+      continue;
+    }
+    field(&e, text + line, at - line);
+    if (at == line) {
+      if (e.data[0]) {
+        e.data[strlen(e.data) - 1] = 0;
+        assert_true(count < DISPATCHED_MAX);
+        out[count++] = e;
+      }
+      e = (dispatched){"", ""};
+    }
+    at += text[at] == '\r' && at + 1 < n && text[at + 1] == '\n';
+    line = at + 1;
+  }
+  return count;
+}
+
+static bool is_json(const char *text) {
+  yyjson_doc *doc = yyjson_read(text, strlen(text), 0);
+  yyjson_doc_free(doc);
+  return doc != NULL;
+}
+
+static void test_a_broken_event_is_never_taken_for_a_whole_one_and_hides_nothing_behind_it(void **state) {
+  (void)state;
+  static const char AFTER[] = "data: {\"error\":{}}\n\n";
+  size_t broken = 0;
+  for (size_t i = 0; i < sizeof SAMPLES / sizeof SAMPLES[0]; i++) {
+    for (size_t cut = 1; cut <= strlen(SAMPLES[i].text); cut++) {
+      gw_sse s;
+      gw_sse_init(&s);
+      size_t complete = feed_exact(&s, SAMPLES[i].text, cut);
+      if (complete == cut) {
+        continue;
+      }
+      char text[4096];
+      int n = snprintf(text, sizeof text, "%.*s%s%s", (int)cut, SAMPLES[i].text, gw_sse_break(&s), AFTER);
+      dispatched want[DISPATCHED_MAX];
+      dispatched got[DISPATCHED_MAX];
+      size_t whole = dispatch_all(SAMPLES[i].text, complete, want);
+      assert_int_equal(dispatch_all(text, (size_t)n, got), whole + 2);
+      for (size_t k = 0; k < whole; k++) {
+        assert_string_equal(got[k].name, want[k].name);
+        assert_string_equal(got[k].data, want[k].data);
+      }
+      assert_string_equal(got[whole].name, "error");
+      assert_false(is_json(got[whole].data));
+      assert_string_equal(got[whole + 1].name, "");
+      assert_string_equal(got[whole + 1].data, "{\"error\":{}}");
+      broken++;
+    }
+  }
+  assert_true(broken > 1000);
 }
 
 static void test_random_bytes_never_break_the_reader(void **state) {
@@ -190,6 +281,7 @@ static void test_tokens_are_read_by_either_name_where_usage_stands(void **state)
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_stream_reads_the_same_at_every_split),
+      cmocka_unit_test(test_a_broken_event_is_never_taken_for_a_whole_one_and_hides_nothing_behind_it),
       cmocka_unit_test(test_random_bytes_never_break_the_reader),
       cmocka_unit_test(test_the_lf_of_an_events_last_crlf_is_complete_even_when_it_comes_alone),
       cmocka_unit_test(test_usage_is_read_from_a_plain_answer),
