@@ -31,6 +31,9 @@ const eco_setting gw_settings[] = {
         "requests a minute from one address (IPv6: one /64) that bring no key, or none that is valid; 0: no limit"),
     NUM("JSON_BODY_MAX", json_body_max, "33554432", 1024, INT64_MAX, "bytes of a JSON body"),
     NUM("MULTIPART_BODY_MAX", multipart_body_max, "67108864", 1024, INT64_MAX, "bytes of a multipart body"),
+    NUM("REFUSAL_LINES", refusal_lines, "100", 0, 10000000,
+        "lines in the log a second for refused and failed requests, per error code and loop; beyond: one with their "
+        "number"),
     NUM("HELD_MAX", held_max, "268435456", 1048576, INT64_MAX,
         "bytes of request bodies held per loop; beyond: 503 overloaded"),
     NUM("CLIENTS_MAX", clients_max, "8000", 1, 1000000, "client connections per loop; beyond: accepted and closed"),

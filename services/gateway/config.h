@@ -20,6 +20,7 @@ typedef struct gw_config {
   int64_t rate_limit_share;
   int64_t public_rate_limit;
   int64_t json_body_max;
+  int64_t refusal_lines;
   int64_t multipart_body_max;
   int64_t held_max;
   int64_t clients_max;

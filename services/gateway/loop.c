@@ -245,6 +245,17 @@ static void assert_idle(const gw_loop *loop) {
   (void)loop;
 }
 
+// The line behind the lines of a second.
+static void log_refusals(gw_loop *loop) {
+  for (int code = ECO_OK + 1; code < ECO_CODE_COUNT; code++) {
+    uint32_t more = gw_refusals_end(&loop->refusals, (eco_code)code);
+    if (more > 0) {
+      eco_log(ECO_LOG_INFO, "more requests refused", ECO_F_STR("code", eco_code_word((eco_code)code)),
+              ECO_F_I64("count", more));
+    }
+  }
+}
+
 static void janitor_cb(uv_timer_t *h) {
   gw_loop *loop = h->data;
   gw_loop_tick(loop);
@@ -269,6 +280,7 @@ static void janitor_cb(uv_timer_t *h) {
   if (now - loop->second_ms >= 1000) {
     loop->second_ms = now;
     gw_replicas_sweep(loop);
+    log_refusals(loop);
   }
 }
 
@@ -346,6 +358,7 @@ static void *loop_main(void *arg) {
     gw_loop_turn(loop, -1);
   }
   (void)uv_run(&loop->uv, UV_RUN_DEFAULT);  // closes its handles
+  log_refusals(loop);
   assert(loop->n_clients == 0 && !loop->active.head && !loop->busy);
   assert_idle(loop);
   return NULL;

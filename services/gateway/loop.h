@@ -21,6 +21,7 @@
 #include "metrics.h"
 #include "mgmt.h"
 #include "pool.h"
+#include "refusals.h"
 #include "replica.h"
 #include "snapshot.h"
 #include "usage.h"
@@ -62,6 +63,7 @@ struct gw_loop {
   gw_upstream *busy;  // upstreams that work for a request
   gw_replicas replicas;
   size_t n_clients;
+  gw_refusals refusals;
   uint64_t held;  // bytes of request bodies
   uint64_t random[2];
   uint64_t now_ns;  // gw_loop_tick's

@@ -23,6 +23,7 @@ SERVICES = ("registry", "scheduler", "billing", "health", "gateway")
 # Everything periodic is faster than in production, so that tests wait less. No rule depends on it.
 FASTER = {
     "ECOLINK_GATEWAY_PUBLIC_RATE_LIMIT": "0",  # all tests share one address
+    "ECOLINK_GATEWAY_REFUSAL_LINES": "10000000",  # each refusal is looked for in the log
     "ECOLINK_SCHEDULER_READY_INTERVAL_MS": "200",
     "ECOLINK_SCHEDULER_METER_INTERVAL_MS": "500",
     "ECOLINK_BILLING_TICK_MS": "200",

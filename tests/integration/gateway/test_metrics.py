@@ -64,6 +64,26 @@ def test_answers_are_counted_by_status_and_errors_by_code(g):
     assert got["request_seconds_count"] == 13 and got["first_byte_seconds_count"] == 7
 
 
+def test_a_flood_of_refusals_is_counted_whole_and_logged_in_part(make, engine):
+    refused, lines = 300, 3
+    g = make([route(142, [engine])], LOOPS=2, REFUSAL_LINES=lines)
+    began = time.monotonic()
+    for _ in range(refused // 3):
+        conn = g.connect()
+        assert [status(g.call(body={"model": "x"}, key=UNKNOWN_KEY, conn=conn)) for _ in range(3)] == [401] * 3
+        conn.close()
+    seconds = time.monotonic() - began
+    assert status(g.chat(model="my-llama:999")) == 404
+    seen = settled(g, "requests_in_flight", 0)
+    assert seen['errors_total{code="unauthorized"}'] == seen['requests_total{status="401"}'] == refused
+    assert g.stop() == 0
+    one_each = len(re.findall(r"request refused.* code=unauthorized", g.log()))
+    together = re.findall(r"more requests refused code=unauthorized count=(\d+)", g.log())
+    assert one_each + sum(map(int, together)) == refused
+    assert lines <= one_each <= 2 * lines * (seconds + 2) and together
+    assert len(re.findall(r"request refused.* code=model_not_found", g.log())) == 1
+
+
 def test_tokens_and_times_of_a_stream_are_told(g, engine):
     usage = event({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 5}})
 
