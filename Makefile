@@ -12,7 +12,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
 
 ## ---- the local stack ----
-.PHONY: install up start stop status logs down clean demo
+.PHONY: install up start replace stop status logs down clean demo
 install: ## install what is missing from Debian's packages
 	@deploy/local/install up
 
@@ -21,6 +21,9 @@ up: install build ## install, build, start everything on this machine, print how
 
 start: ## start one part: make start S=gateway (postgres, nats, registry, scheduler, billing, health, gateway)
 	@$(STACK) start "$(S)"
+
+replace: ## a new gateway takes over from the one that runs, without a lost connection
+	@$(STACK) replace
 
 stop: ## stop one part: make stop S=gateway
 	@$(STACK) stop "$(S)"

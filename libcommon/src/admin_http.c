@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "ecolink/clock.h"
@@ -318,6 +319,25 @@ eco_status eco_admin_split_address(const char *listen, char host[ECO_ADMIN_HOST_
   return eco_success();
 }
 
+static eco_status cannot_listen(const char *where, int err) {
+  return eco_error(ECO_INVALID_REQUEST, "cannot listen on %s: %s", where, uv_strerror(err));
+}
+
+static eco_status listen_on(eco_admin_http *admin, const char *where) {
+  int err = uv_listen((uv_stream_t *)&admin->listener, BACKLOG, on_connection);
+  struct sockaddr_storage bound;
+  int bound_len = sizeof(bound);
+  if (err == 0) {
+    err = uv_tcp_getsockname(&admin->listener, (struct sockaddr *)&bound, &bound_len);
+  }
+  if (err != 0) {
+    return cannot_listen(where, err);
+  }
+  admin->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                                  : ((struct sockaddr_in *)&bound)->sin_port);
+  return eco_success();
+}
+
 static eco_status bind_listener(eco_admin_http *admin, const char *listen) {
   char host[ECO_ADMIN_HOST_MAX] = "";
   const char *port = NULL;
@@ -330,23 +350,20 @@ static eco_status bind_listener(eco_admin_http *admin, const char *listen) {
   }
   int err = uv_tcp_bind(&admin->listener, found->ai_addr, 0);
   freeaddrinfo(found);
-  if (err == 0) {
-    err = uv_listen((uv_stream_t *)&admin->listener, BACKLOG, on_connection);
-  }
-  struct sockaddr_storage bound;
-  int bound_len = sizeof(bound);
-  if (err == 0) {
-    err = uv_tcp_getsockname(&admin->listener, (struct sockaddr *)&bound, &bound_len);
-  }
-  if (err != 0) {
-    return eco_error(ECO_INVALID_REQUEST, "cannot listen on %s: %s", listen, uv_strerror(err));
-  }
-  admin->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                  : ((struct sockaddr_in *)&bound)->sin_port);
-  return eco_success();
+  return err == 0 ? listen_on(admin, listen) : cannot_listen(listen, err);
 }
 
-eco_status eco_admin_http_start(const char *listen, eco_admin_ready_fn ready, void *arg, eco_admin_http **out) {
+static eco_status adopt_listener(eco_admin_http *admin, int fd) {
+  int err = uv_tcp_open(&admin->listener, fd);
+  if (err != 0) {
+    (void)close(fd);
+    return cannot_listen("the socket that was handed over", err);
+  }
+  return listen_on(admin, "the socket that was handed over");
+}
+
+// `fd` is used when it is one, else a socket is made for `listen`.
+static eco_status start(const char *listen, int fd, eco_admin_ready_fn ready, void *arg, eco_admin_http **out) {
   eco_admin_http *admin = calloc(1, sizeof(*admin));
   bool loop = admin != NULL && uv_loop_init(&admin->loop) == 0;
   if (!loop || uv_async_init(&admin->loop, &admin->stop, on_stop) != 0) {
@@ -354,6 +371,9 @@ eco_status eco_admin_http_start(const char *listen, eco_admin_ready_fn ready, vo
       (void)uv_loop_close(&admin->loop);
     }
     free(admin);
+    if (fd >= 0) {
+      (void)close(fd);
+    }
     return eco_error(ECO_OVERLOADED, "the admin endpoint cannot start: out of memory or file descriptors");
   }
   admin->ready = ready;
@@ -366,7 +386,7 @@ eco_status eco_admin_http_start(const char *listen, eco_admin_ready_fn ready, vo
   admin->listener.data = admin;
   admin->sweep.data = admin;
   admin->stop.data = admin;
-  eco_status st = bind_listener(admin, listen);
+  eco_status st = fd >= 0 ? adopt_listener(admin, fd) : bind_listener(admin, listen);
   if (eco_ok(st)) {
     (void)uv_timer_start(&admin->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
     if (pthread_create(&admin->thread, NULL, run, admin) != 0) {
@@ -380,13 +400,26 @@ eco_status eco_admin_http_start(const char *listen, eco_admin_ready_fn ready, vo
     free(admin);
     return st;
   }
-  eco_log(ECO_LOG_DEBUG, "admin endpoint listens", ECO_F_STR("listen", listen), ECO_F_I64("port", admin->port));
+  eco_log(ECO_LOG_DEBUG, "admin endpoint listens", ECO_F_I64("port", admin->port));
   *out = admin;
   return eco_success();
 }
 
+eco_status eco_admin_http_start(const char *listen, eco_admin_ready_fn ready, void *arg, eco_admin_http **out) {
+  return start(listen, -1, ready, arg, out);
+}
+
+eco_status eco_admin_http_start_on(int fd, eco_admin_ready_fn ready, void *arg, eco_admin_http **out) {
+  return start("", fd, ready, arg, out);
+}
+
 int eco_admin_http_port(const eco_admin_http *admin) {
   return admin->port;
+}
+
+int eco_admin_http_fd(const eco_admin_http *admin) {
+  uv_os_fd_t fd = -1;
+  return uv_fileno((const uv_handle_t *)&admin->listener, &fd) == 0 ? fd : -1;
 }
 
 void eco_admin_http_stop(eco_admin_http *admin) {

@@ -23,7 +23,10 @@ typedef bool (*eco_admin_ready_fn)(void *arg, eco_buf *why);
 // with _stop.
 ECO_CHECKED eco_status eco_admin_http_start(const char *listen, eco_admin_ready_fn ready, void *arg,
                                             eco_admin_http **out);
+// The same on a socket that listens already; it becomes the endpoint's own, at a failure too.
+ECO_CHECKED eco_status eco_admin_http_start_on(int fd, eco_admin_ready_fn ready, void *arg, eco_admin_http **out);
 int eco_admin_http_port(const eco_admin_http *admin);  // the port really bound
+int eco_admin_http_fd(const eco_admin_http *admin);    // its listening socket; borrowed until stop
 // Closes every connection, joins the thread, frees. NULL is fine.
 void eco_admin_http_stop(eco_admin_http *admin);
 

@@ -89,6 +89,7 @@ struct eco_service {
   kit_consumer *consumers;
   kit_timer *timers;
   struct eco_admin_http *admin;
+  int admin_port;
 };
 
 // ---- bus.c ----

@@ -186,6 +186,22 @@ static bool ready(void *arg, eco_buf *why) {
   return good;
 }
 
+eco_status eco_service_admin_start(eco_service *svc, int fd) {
+  ECO_TRY(fd >= 0 ? eco_admin_http_start_on(fd, ready, svc, &svc->admin)
+                  : eco_admin_http_start(svc->set.admin_listen, ready, svc, &svc->admin));
+  svc->admin_port = eco_admin_http_port(svc->admin);
+  return eco_success();
+}
+
+int eco_service_admin_fd(const eco_service *svc) {
+  return eco_admin_http_fd(svc->admin);
+}
+
+void eco_service_admin_stop(eco_service *svc) {
+  eco_admin_http_stop(svc->admin);
+  svc->admin = NULL;
+}
+
 // ---- start and stop ----
 
 static void init_service(eco_service *svc, const eco_service_def *def) {
@@ -206,7 +222,9 @@ static eco_status start_parts(eco_service *svc) {
   }
   ECO_TRY(kit_bus_open(svc));
   ECO_TRY(kit_rpc_async_start(svc));
-  ECO_TRY(eco_admin_http_start(svc->set.admin_listen, ready, svc, &svc->admin));
+  if (!svc->def->own_admin) {
+    ECO_TRY(eco_service_admin_start(svc, -1));
+  }
   if (svc->db != NULL) {
     ECO_TRY(kit_leases_start(svc));
   }
@@ -235,7 +253,7 @@ static void stop_parts(eco_service *svc) {
   kit_consumers_stop(svc);
   kit_relay_stop(svc);
   kit_leases_stop(svc);
-  eco_admin_http_stop(svc->admin);
+  eco_service_admin_stop(svc);
   kit_rpc_async_stop(svc);
   kit_bus_close(svc);
   kit_db_pulse_stop(svc);
@@ -278,7 +296,7 @@ static int run(const eco_service_def *def) {
     return EXIT_FAILURE;
   }
   eco_log(ECO_LOG_INFO, "started", ECO_F_STR("instance", svc.instance), ECO_F_STR("version", ECO_VERSION),
-          ECO_F_I64("admin_port", eco_admin_http_port(svc.admin)));
+          ECO_F_I64("admin_port", svc.admin_port));
   int sig = wait_for_signal(&set);
   eco_log(ECO_LOG_INFO, "stopping", ECO_F_STR("signal", strsignal(sig)));
   stop_parts(&svc);

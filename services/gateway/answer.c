@@ -81,7 +81,7 @@ static void send_head(gw_req *r) {
   bool no_body = r->status == 204 || r->status == 304 || r->method == HTTP_HEAD;
   int64_t length = r->answer_sse ? -1 : declared_length(&up->head);
   r->answer_chunked = !no_body && length < 0 && !r->http10;
-  if (!r->request_sent || (length < 0 && !no_body && r->http10)) {
+  if (!r->request_sent || (length < 0 && !no_body && r->http10) || r->loop->draining) {
     r->keep_alive = false;  // an early answer ends the upload; HTTP/1.0 knows an end only by closing
   }
   gw_response_out out = {

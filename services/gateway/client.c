@@ -336,7 +336,8 @@ void gw_client_finish(gw_client *c) {
 
 void gw_client_request_done(gw_client *c) {
   gw_req *r = c->req;
-  bool again = r->keep_alive && r->body_done && !c->eof && !c->io.loop->draining;
+  const gw_loop *loop = c->io.loop;
+  bool again = r->keep_alive && r->body_done && !c->eof && (!loop->draining || loop->patient);
   c->req = NULL;
   gw_req_free(r);
   if (again) {

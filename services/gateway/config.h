@@ -14,13 +14,14 @@ typedef struct gw_config {
   const char *snapshot_file;
   const char *spool_dir;
   const char *trusted_proxies;
+  const char *handover_socket;
   int64_t loops;
   int64_t spool_max_bytes;
   int64_t rate_limit_default;
   int64_t rate_limit_share;
   int64_t public_rate_limit;
-  int64_t json_body_max;
   int64_t refusal_lines;
+  int64_t json_body_max;
   int64_t multipart_body_max;
   int64_t held_max;
   int64_t clients_max;

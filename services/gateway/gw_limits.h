@@ -41,8 +41,12 @@ enum {
   GW_POOL_KEEP = 1024,          // free blocks kept per loop (16 MiB)
   GW_POOL_KEEP_LARGE = 256,     // and large ones (16 MiB)
   GW_LISTEN_BACKLOG = 1024,
-  GW_USAGE_RING = 16384,  // records per loop between two drains
-  GW_USAGE_BATCH = 4096,  // aggregated records per published batch
+  GW_LOOPS_MAX = 64,             // LOOPS' maximum, and so that of listening sockets
+  GW_HANDOVER_STEP_MS = 5000,    // hand-over: for the other side's next word
+  GW_HANDOVER_READY_MS = 30000,  // ... and for a successor to know keys and routes
+  GW_DRAIN_IDLE_MS = 5000,       // after a hand-over: a kept connection that is idle for so long is closed
+  GW_USAGE_RING = 16384,         // records per loop between two drains
+  GW_USAGE_BATCH = 4096,         // aggregated records per published batch
   GW_USAGE_FLUSH_MS = 200,
   GW_ADDRESS_SLOTS = 65536,              // strangers' rate limits: half a megabyte, whoever comes
   GW_SHARDS = 256,                       // per snapshot table: a change copies one

@@ -435,6 +435,7 @@ void gw_judge(gw_req *r, int major, int minor) {
   gw_slice rest = {"", 0};
   r->http10 = minor == 0;
   r->keep_alive = minor == 0 ? r->head.conn_keep_alive && !r->head.conn_close : !r->head.conn_close;
+  r->keep_alive = r->keep_alive && !r->loop->draining;  // the answer's head says so
   r->bytes_in = 0;
   eco_status st = gw_head_judge(&r->head, major, minor, &r->framing);
   if (eco_ok(st) && r->method == HTTP_CONNECT) {  // llhttp takes it with a path, too

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,17 +83,24 @@ static bool watch(gw_loop *loop, int fd, void *as) {
   return epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &e) == 0;
 }
 
+static void unwatch_listeners(gw_loop *loop) {
+  for (unsigned i = 0; i < loop->n_listeners; i++) {
+    (void)epoll_ctl(loop->epoll, EPOLL_CTL_DEL, loop->listeners[i], NULL);
+  }
+}
+
 // At most so many per turn: those who are served already come first.
-static void accept_clients(gw_loop *loop) {
-  for (unsigned i = 0; i < GW_ACCEPTS_PER_TURN && loop->listener >= 0; i++) {
+static void accept_clients(gw_loop *loop, int listener) {
+  for (unsigned i = 0; i < GW_ACCEPTS_PER_TURN; i++) {
     struct sockaddr_storage peer;
     socklen_t len = sizeof peer;
-    const int fd = accept4(loop->listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       gw_client_accept(loop, fd, (struct sockaddr *)&peer);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
       // They stay in the queue; asked again at once, the kernel would say the same for ever.
-      loop->deaf = epoll_ctl(loop->epoll, EPOLL_CTL_DEL, loop->listener, NULL) == 0;
+      unwatch_listeners(loop);
+      loop->deaf = true;
       return;
     } else if (errno == EAGAIN) {
       return;
@@ -103,9 +109,12 @@ static void accept_clients(gw_loop *loop) {
 }
 
 static void listen_again(gw_loop *loop) {
-  if (loop->deaf && loop->listener >= 0) {
-    loop->deaf = !watch(loop, loop->listener, &loop->listener);
+  for (unsigned i = 0; loop->deaf && i < loop->n_listeners; i++) {
+    if (!watch(loop, loop->listeners[i], &loop->listeners[i]) && errno != EEXIST) {
+      return;
+    }
   }
+  loop->deaf = false;
 }
 
 static void flush_dirty(gw_loop *loop) {
@@ -138,11 +147,17 @@ static void finish_drain(gw_loop *loop) {
   uv_close((uv_handle_t *)&loop->wake, NULL);
 }
 
+// Its client may be sending the next request right now: it is answered, and told that it is the last one.
+static bool may_still_ask(const gw_loop *loop, const gw_client *c) {
+  uint64_t since_ms = c->since_ms > loop->drain_ms ? c->since_ms : loop->drain_ms;
+  return loop->patient && gw_loop_now(loop) - since_ms < GW_DRAIN_IDLE_MS;
+}
+
 static void drain_step(gw_loop *loop) {
   if (!loop->draining || loop->killed) {
     return;
   }
-  while (loop->quiet.head) {
+  while (loop->quiet.head && !may_still_ask(loop, loop->quiet.head)) {  // longest idle first
     gw_client_finish(loop->quiet.head);
   }
   if (gw_loop_now(loop) >= loop->kill_at_ms) {
@@ -183,10 +198,11 @@ static bool take_event(gw_loop *loop, const struct epoll_event *e) {
   if (e->data.ptr == &loop->uv) {
     return true;
   }
-  if (e->data.ptr == &loop->listener) {
-    accept_clients(loop);
-  } else {
+  const uintptr_t at = (uintptr_t)e->data.ptr - (uintptr_t)loop->listeners;
+  if (at >= sizeof loop->listeners) {
     gw_io_event(e->data.ptr, e->events);
+  } else if (loop->n_listeners > 0) {
+    accept_clients(loop, *(const int *)e->data.ptr);
   }
   return false;
 }
@@ -220,20 +236,24 @@ void gw_loop_turn(gw_loop *loop, int wait_ms) {
   check(loop);
 }
 
-static void begin_drain(gw_loop *loop) {
+static void begin_drain(gw_loop *loop, bool patient) {
   loop->draining = true;
-  loop->kill_at_ms = gw_loop_now(loop) + (uint64_t)gw_cfg.drain_requests_s * 1000;
-  if (loop->listener >= 0) {
-    (void)close(loop->listener);
-    loop->listener = -1;
+  loop->patient = patient;
+  loop->drain_ms = gw_loop_now(loop);
+  loop->kill_at_ms = loop->drain_ms + (uint64_t)gw_cfg.drain_requests_s * 1000;
+  // A close does not end the watch of a socket that another process has, too.
+  unwatch_listeners(loop);
+  while (loop->n_listeners > 0) {
+    (void)close(loop->listeners[--loop->n_listeners]);
   }
 }
 
 static void wake_cb(uv_async_t *h) {
   gw_loop *loop = h->data;
   gw_loop_tick(loop);
-  if (atomic_load(&loop->stop) && !loop->draining) {
-    begin_drain(loop);
+  bool retire = atomic_load(&loop->retire);
+  if ((retire || atomic_load(&loop->stop)) && !loop->draining) {
+    begin_drain(loop, retire);
   }
   gw_bridge_deliver(loop);
 }
@@ -284,25 +304,6 @@ static void janitor_cb(uv_timer_t *h) {
   }
 }
 
-static eco_status listen_on(gw_loop *loop, struct sockaddr_storage *address) {
-  int on = 1;
-  socklen_t len = address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-  int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-      setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 ||
-      setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||  // accepted sockets inherit it
-      bind(fd, (struct sockaddr *)address, len) != 0 || getsockname(fd, (struct sockaddr *)address, &len) != 0 ||
-      listen(fd, GW_LISTEN_BACKLOG) != 0 || !watch(loop, fd, &loop->listener)) {
-    eco_status st = eco_error(ECO_INTERNAL, "cannot listen on %s: %m", gw_cfg.listen);
-    if (fd >= 0) {
-      close(fd);
-    }
-    return st;
-  }
-  loop->listener = fd;
-  return eco_success();
-}
-
 // Timers and wake-ups are libuv's, on this thread: its descriptor is watched with the others.
 static bool embed_uv(gw_loop *loop) {
   if (uv_loop_init(&loop->uv) != 0 || uv_timer_init(&loop->uv, &loop->janitor) != 0 ||
@@ -316,8 +317,7 @@ static bool embed_uv(gw_loop *loop) {
   return watch(loop, uv_backend_fd(&loop->uv), &loop->uv);
 }
 
-eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct sockaddr_storage *address,
-                       gw_loop **out) {
+eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, gw_loop **out) {
   gw_loop *loop = aligned_alloc(64, (sizeof *loop + 63) / 64 * 64);
   if (!loop) {
     abort();
@@ -340,13 +340,21 @@ eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct so
   randombytes_buf(loop->random, sizeof loop->random);
   randombytes_buf(&loop->id_seed, sizeof loop->id_seed);
   pthread_mutex_init(&loop->shared.lock, NULL);
-  loop->listener = -1;
   loop->epoll = epoll_create1(EPOLL_CLOEXEC);
   *out = loop;
   if (loop->epoll < 0 || !embed_uv(loop)) {
     return eco_error(ECO_INTERNAL, "cannot make an event loop: %m");
   }
-  return listen_on(loop, address);
+  return eco_success();
+}
+
+eco_status gw_loop_listen(gw_loop *loop, int fd) {
+  assert(loop->n_listeners < GW_LOOPS_MAX);
+  int *listener = &loop->listeners[loop->n_listeners++];
+  *listener = fd;
+  return listen(fd, GW_LISTEN_BACKLOG) == 0 && watch(loop, fd, listener)
+             ? eco_success()
+             : eco_error(ECO_INTERNAL, "cannot listen on %s: %m", gw_cfg.listen);
 }
 
 static void *loop_main(void *arg) {
@@ -371,6 +379,11 @@ eco_status gw_loop_start(gw_loop *loop) {
 
 void gw_loop_stop(gw_loop *loop) {
   atomic_store(&loop->stop, true);
+  uv_async_send(&loop->wake);
+}
+
+void gw_loop_retire(gw_loop *loop) {
+  atomic_store(&loop->retire, true);
   uv_async_send(&loop->wake);
 }
 

@@ -1,4 +1,4 @@
-// One event loop on one thread: its listener, pools, snapshot reader, replicas and janitor. Nothing in a gw_loop is
+// One event loop on one thread: its listeners, pools, snapshot reader, replicas and janitor. Nothing in a gw_loop is
 // touched by another thread but what `shared` holds.
 //
 // A turn: wait (epoll) -> events (connections paused in the last turn, then those that something happened to: read,
@@ -37,8 +37,9 @@ typedef struct gw_list {  // doubly linked, of clients
 
 struct gw_loop {
   int epoll;
-  int listener;  // -1: none, or no longer
-  bool deaf;     // the listener is not watched until the next janitor: no descriptors were left
+  int listeners[GW_LOOPS_MAX];  // one; more after a hand-over from a gateway with more loops
+  unsigned n_listeners;
+  bool deaf;  // they are not watched until the next janitor: no descriptors were left
   uv_loop_t uv;
   uv_timer_t janitor;
   uv_async_t wake;
@@ -62,8 +63,8 @@ struct gw_loop {
   gw_list quiet;      // idle ones, longest idle first
   gw_upstream *busy;  // upstreams that work for a request
   gw_replicas replicas;
-  size_t n_clients;
   gw_refusals refusals;
+  size_t n_clients;
   uint64_t held;  // bytes of request bodies
   uint64_t random[2];
   uint64_t now_ns;  // gw_loop_tick's
@@ -71,6 +72,8 @@ struct gw_loop {
   uint64_t id_count;
   uint64_t second_ms;  // last once-a-second sweep
   bool draining;
+  bool patient;       // draining, and kept connections are given time for the request that may be on its way
+  uint64_t drain_ms;  // since when it drains
   bool killed;
   uint64_t kill_at_ms;
   gw_usage_ring *usage;
@@ -81,17 +84,21 @@ struct gw_loop {
     gw_failure_report *reports;
   } shared;
   _Atomic bool stop;
+  _Atomic bool retire;
   pthread_t thread;
 };
 
-// Creates the loop and its listening socket (SO_REUSEPORT); *address gets the port when it was 0. Not running yet.
-eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, struct sockaddr_storage *address, gw_loop **out);
+eco_status gw_loop_new(unsigned index, gw_store *store, gw_mgmt *mgmt, gw_loop **out);  // not running yet
+// Has it accept from this socket (listeners.h), which becomes its own, at a failure too. Before it runs.
+eco_status gw_loop_listen(gw_loop *loop, int fd);
 eco_status gw_loop_start(gw_loop *loop);
 // One turn, which waits for at most so many ms (-1: until something happens). gw_loop_start's thread makes them until
 // the end; a test may make them by itself instead.
 void gw_loop_turn(gw_loop *loop, int wait_ms);
-void gw_loop_stop(gw_loop *loop);  // asks it to drain; any thread
-void gw_loop_join(gw_loop *loop);  // waits for its end
+// Both ask it to accept no more and to drain; any thread.
+void gw_loop_stop(gw_loop *loop);    // idle connections are closed at once
+void gw_loop_retire(gw_loop *loop);  // another process accepts: idle ones get GW_DRAIN_IDLE_MS
+void gw_loop_join(gw_loop *loop);    // waits for its end
 void gw_loop_free(gw_loop *loop);
 
 static inline uint64_t gw_loop_now(const gw_loop *loop) {

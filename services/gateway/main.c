@@ -28,6 +28,7 @@ int main(int argc, char **argv) {
       .start = gw_process_start,
       .stop = gw_process_stop,
       .ready = gw_process_ready,
+      .own_admin = true,
   };
   return eco_service_main(&def, argc, argv);
 }

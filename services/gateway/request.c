@@ -183,6 +183,7 @@ static bool bodiless(const gw_req *r) {
 }
 
 static void write_head(gw_req *r, int status, const char *content_type, bool chunked, int64_t length) {
+  r->keep_alive = r->keep_alive && !r->loop->draining;
   gw_response_out out = {
       .status = status,
       .v1 = true,
@@ -219,10 +220,10 @@ void gw_req_answer_begin(gw_req *r, int status, const char *content_type) {
 }
 
 static void log_error(const gw_req *r) {
-  eco_log_set_context(r->id, NULL);
   if (!gw_refusals_say(&r->loop->refusals, r->error.code, (uint32_t)gw_cfg.refusal_lines)) {
     return;  // the loop tells how many
   }
+  eco_log_set_context(r->id, NULL);
   int status = eco_code_http(r->error.code);
   if (status >= 500 && r->error.code != ECO_INSTANCE_STARTING) {
     eco_log(ECO_LOG_WARN, "request failed", ECO_F_I64("status", status), ECO_F_I64("instance", r->instance_id),

@@ -75,7 +75,7 @@ static void write_all(file_writer *w, const gw_snapshot *s) {
 
 eco_status gw_snapshot_save(gw_store *st, unsigned reader, const char *path) {
   char tmp[4096];
-  if (snprintf(tmp, sizeof tmp, "%s.tmp", path) >= (int)sizeof tmp) {
+  if (snprintf(tmp, sizeof tmp, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof tmp) {
     return eco_error(ECO_INTERNAL, "snapshot file: path too long");
   }
   int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

@@ -1,10 +1,12 @@
 // The usage spool's file; see usage_spool.h.
 #include "usage_spool.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,21 +32,68 @@ static int open_in(const char *dir, const char *name) {
   return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 }
 
+// ---- what the files say; under their lock ----
+
 static void write_ack(gw_spool *s) {
-  if (s->ack_fd >= 0 && pwrite(s->ack_fd, &s->acked, sizeof s->acked, 0) != sizeof s->acked) {
+  const uint64_t ack[2] = {(uint64_t)s->acked, s->round};
+  if (s->ack_fd >= 0 && pwrite(s->ack_fd, ack, sizeof ack, 0) != sizeof ack) {
     eco_log(ECO_LOG_WARN, "usage spool: cannot note what was taken; it may be sent again");
   }
 }
 
-// The end of the last whole record, so that a torn one is overwritten.
-static int64_t sound_end(const gw_spool *s, int64_t size) {
-  int64_t at = 0;
+// The end of the last whole record behind `at`, so that a torn one is overwritten.
+static int64_t sound_end(const gw_spool *s, int64_t at, int64_t size) {
   uint32_t head[3];
   while (at + HEAD <= size && pread(s->fd, head, HEAD, at) == HEAD && head[0] == MAGIC && head[1] <= BATCH_MAX &&
          at + HEAD + (int64_t)head[1] <= size) {
     at += HEAD + (int64_t)head[1];
   }
   return at;
+}
+
+static void refresh(gw_spool *s) {
+  struct stat info;
+  uint64_t ack[2] = {0, 0};
+  if (s->ack_fd < 0 || fstat(s->fd, &info) != 0) {
+    return;  // in memory: nobody else's
+  }
+  if (pread(s->ack_fd, ack, sizeof ack, 0) < (ssize_t)sizeof ack[0]) {
+    ack[0] = 0;
+  }
+  if (ack[1] != s->round || info.st_size < s->size) {
+    s->size = 0;  // emptied meanwhile
+    s->round = ack[1];
+  }
+  if (info.st_size > s->size) {
+    s->size = sound_end(s, s->size, info.st_size);
+  }
+  s->acked = ack[0] <= (uint64_t)s->size ? (int64_t)ack[0] : 0;
+}
+
+static void lock(gw_spool *s) {
+  while (flock(s->fd, LOCK_EX) != 0 && errno == EINTR) {
+  }
+  refresh(s);
+}
+
+static void unlock(const gw_spool *s) {
+  (void)flock(s->fd, LOCK_UN);
+}
+
+static void acknowledge(gw_spool *s, int64_t end) {
+  s->acked = end;
+  if (s->acked >= s->size) {
+    // First the mark, then the file: a crash between the two only sends known ids again.
+    s->acked = 0;
+    s->round++;
+    write_ack(s);
+    if (ftruncate(s->fd, 0) == 0) {
+      s->size = 0;
+      return;
+    }
+    s->acked = s->size;
+  }
+  write_ack(s);
 }
 
 eco_status gw_spool_open(gw_spool *s, const char *dir, int64_t max_bytes) {
@@ -56,17 +105,14 @@ eco_status gw_spool_open(gw_spool *s, const char *dir, int64_t max_bytes) {
   if (mkdir(dir, 0700) != 0 && access(dir, W_OK) != 0) {
     return eco_error(ECO_INTERNAL, "usage spool: cannot use folder %s: %m", dir);
   }
-  struct stat info;
   s->fd = open_in(dir, "usage.spool");
   s->ack_fd = open_in(dir, "usage.ack");
-  if (s->fd < 0 || s->ack_fd < 0 || fstat(s->fd, &info) != 0) {
+  if (s->fd < 0 || s->ack_fd < 0) {
     gw_spool_close(s);
     return eco_error(ECO_INTERNAL, "usage spool: cannot open the files in %s: %m", dir);
   }
-  s->size = sound_end(s, info.st_size);
-  if (pread(s->ack_fd, &s->acked, sizeof s->acked, 0) != sizeof s->acked || s->acked < 0 || s->acked > s->size) {
-    s->acked = 0;
-  }
+  lock(s);
+  unlock(s);
   return eco_success();
 }
 
@@ -81,26 +127,32 @@ void gw_spool_close(gw_spool *s) {
   s->ack_fd = -1;
 }
 
-bool gw_spool_append(gw_spool *s, const Ecolink__V1__UsageBatch *batch) {
+static bool append(gw_spool *s, const Ecolink__V1__UsageBatch *batch) {
   size_t n = ecolink__v1__usage_batch__get_packed_size(batch);
   bool fits = n <= BATCH_MAX && s->size + HEAD + (int64_t)n <= s->max_bytes;
   uint8_t *record = fits ? malloc(HEAD + n) : NULL;
-  if (record) {
-    ecolink__v1__usage_batch__pack(batch, record + HEAD);
-    uint32_t head[3] = {MAGIC, (uint32_t)n, check_of(record + HEAD, n)};
-    memcpy(record, head, HEAD);
-    fits = pwrite(s->fd, record, HEAD + n, s->size) == (ssize_t)(HEAD + n);
-    free(record);
-  }
-  if (!record || !fits) {
-    s->dropped += (int64_t)batch->n_records;
+  if (!record) {
     return false;
   }
-  s->size += HEAD + (int64_t)n;
-  return true;
+  ecolink__v1__usage_batch__pack(batch, record + HEAD);
+  uint32_t head[3] = {MAGIC, (uint32_t)n, check_of(record + HEAD, n)};
+  memcpy(record, head, HEAD);
+  // Nothing of a torn record stays behind this one, to be taken for a whole one.
+  bool kept = ftruncate(s->fd, s->size) == 0 && pwrite(s->fd, record, HEAD + n, s->size) == (ssize_t)(HEAD + n);
+  s->size += kept ? HEAD + (int64_t)n : 0;
+  free(record);
+  return kept;
 }
 
-Ecolink__V1__UsageBatch *gw_spool_next(gw_spool *s, int64_t *end) {
+bool gw_spool_append(gw_spool *s, const Ecolink__V1__UsageBatch *batch) {
+  lock(s);
+  bool kept = append(s, batch);
+  unlock(s);
+  s->dropped += kept ? 0 : (int64_t)batch->n_records;
+  return kept;
+}
+
+static Ecolink__V1__UsageBatch *next(gw_spool *s, int64_t *end) {
   while (s->acked + HEAD <= s->size) {
     uint32_t head[3];
     if (pread(s->fd, head, HEAD, s->acked) != HEAD || head[0] != MAGIC ||
@@ -119,26 +171,27 @@ Ecolink__V1__UsageBatch *gw_spool_next(gw_spool *s, int64_t *end) {
       return batch;
     }
     eco_log(ECO_LOG_ERROR, "usage spool: a damaged batch was skipped");
-    gw_spool_ack(s, *end);
+    acknowledge(s, *end);
   }
   if (s->acked < s->size) {
     eco_log(ECO_LOG_ERROR, "usage spool: damaged; the rest is given up");
-    gw_spool_ack(s, s->size);
+    acknowledge(s, s->size);
   }
   return NULL;
 }
 
+Ecolink__V1__UsageBatch *gw_spool_next(gw_spool *s, int64_t *end) {
+  lock(s);
+  Ecolink__V1__UsageBatch *batch = next(s, end);
+  s->taken_round = s->round;
+  unlock(s);
+  return batch;
+}
+
 void gw_spool_ack(gw_spool *s, int64_t end) {
-  s->acked = end;
-  if (s->acked >= s->size) {
-    // First the mark, then the file: a crash between the two only sends known ids again.
-    s->acked = 0;
-    write_ack(s);
-    if (ftruncate(s->fd, 0) == 0) {
-      s->size = 0;
-      return;
-    }
-    s->acked = s->size;
+  lock(s);
+  if (s->round == s->taken_round && end > s->acked) {
+    acknowledge(s, end);
   }
-  write_ack(s);
+  unlock(s);
 }

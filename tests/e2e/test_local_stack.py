@@ -4,7 +4,10 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
+import time
 
+from eco.client import Client
 from eco.stack import TREE, Stack
 from eco.waiting import wait
 
@@ -36,3 +39,26 @@ def test_a_process_that_still_has_threads_has_not_ended(tmp_path):
     wait(lambda: not Stack.lives(child.pid), "the end")
     assert not runs_by_the_stack(tmp_path)
     child.wait()
+
+
+def test_the_gateway_is_replaced_while_it_serves(stack):
+    """stack replace: another process at the same ports, and no request fails meanwhile."""
+    before, answers, done = stack.pid("gateway"), [], threading.Event()
+
+    def ask():
+        client = Client(stack.url, stack.admin_key)
+        while not done.is_set():
+            try:
+                answers.append(client.get("/regions").status_code)
+            except OSError as e:
+                answers.append(repr(e))
+            time.sleep(0.2)  # act: below the key's rate limit
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        assert f"took over from {before}" in stack.run("replace")
+    finally:
+        done.set()
+        asking.join()
+    assert set(answers) == {200} and stack.pid("gateway") != before and not Stack.lives(before) and stack.ready("gateway")

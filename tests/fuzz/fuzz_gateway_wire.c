@@ -15,6 +15,7 @@
 #include "config.h"
 #include "ecolink/id.h"
 #include "ecolink/log.h"
+#include "listeners.h"
 #include "loop.h"
 #include "metrics.h"
 
@@ -225,7 +226,9 @@ static void start(void) {
   require(gw_store_put_key(store, hash, &key, false));
   open_engine();
   gw_store_publish(store);
-  require(eco_ok(gw_config_listen_address(&address)) && eco_ok(gw_loop_new(0, store, NULL, &address, &loop)));
+  gw_listeners listeners = {.n = 0};
+  require(eco_ok(gw_config_listen_address(&address)) && eco_ok(gw_listeners_fill(&listeners, 1, &address)));
+  require(eco_ok(gw_loop_new(0, store, NULL, &loop)) && eco_ok(gw_loop_listen(loop, listeners.fd[0])));
 }
 
 // ---- one exchange ----

@@ -22,6 +22,12 @@ alive() { # <name>: whether our process runs; REPLY is its pid
   [[ ${stat[0]} != [ZX] ]] || ((stat[17] > 1))
 }
 
+ended() { # <pid>: there is no such process, or only what its parent has not looked at
+  local stat
+  stat=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 0
+  [[ $stat == [ZX]* ]]
+}
+
 # spawn <name> <command...>: in the background, own session, output appended to its log, pid file written.
 spawn() {
   local name=$1 pid

@@ -21,6 +21,8 @@ service_settings() {
       echo "${p}_IDEMPOTENCY_SECRET=$(secret idempotency 32)"
       echo "${p}_SNAPSHOT_FILE=$STATE/gateway/snapshot"
       echo "${p}_SPOOL_DIR=$STATE/gateway/spool"
+      # the system takes 107 bytes of a Unix socket's path
+      ((${#STATE} > 90)) || echo "${p}_HANDOVER_SOCKET=$STATE/gateway/handover"
       ;;
     scheduler)
       echo "${p}_PUBLIC_URL=$url"
@@ -108,10 +110,15 @@ services_migrate() {
 }
 
 service_start() {
-  local service=$1 lines admin=PORT_${1^^}_ADMIN
+  local service=$1 admin=PORT_${1^^}_ADMIN
   [[ -x $BIN/ecolink-$service ]] || die "$BIN/ecolink-$service is missing: build first (make build)"
   port_must_be_free "$service" "${!admin}"
   [[ $service != gateway ]] || port_must_be_free gateway "$PORT_GATEWAY"
+  service_spawn "$service"
+}
+
+service_spawn() {
+  local service=$1 lines
   mapfile -t lines < <(service_environment "$service"; service_settings "$service")
   (umask 077 && printf '%s\n' "${lines[@]}" >"$STATE/env/$service.env")
   spawn "$service" env -i "${lines[@]}" "$BIN/ecolink-$service"
@@ -122,3 +129,29 @@ service_ready() {
   curl -fsS -o /dev/null --max-time 2 "http://127.0.0.1:${!admin}/readyz"
 }
 service_wait() { wait_for "$1" "readiness of $1" 60 service_ready "$1"; }
+
+# A new gateway takes over from the one that serves (docs/gateway.md): the ports stay taken all the while.
+gateway_replace() {
+  local before run=$STATE/run i
+  alive gateway || die "no gateway runs: stack start gateway"
+  before=$REPLY
+  cp "$run/gateway.pid" "$run/.gateway.pid.before"
+  cp "$run/.gateway.started" "$run/.gateway.started.before"
+  service_spawn gateway
+  for ((i = 0; i < STOP_S * 10; i++)); do
+    ! ended "$before" || break
+    if ! alive gateway; then
+      mv "$run/.gateway.pid.before" "$run/gateway.pid"
+      mv "$run/.gateway.started.before" "$run/.gateway.started"
+      log_tail gateway
+      die "the new gateway ended: pid $before goes on"
+    fi
+    ((i % 50 == 49)) && say "waiting for what is under way at pid $before ($((i / 10 + 1)) s) ..."
+    sleep 0.1
+  done
+  rm -f "$run/.gateway.pid.before" "$run/.gateway.started.before"
+  ended "$before" || say "pid $before has not ended yet"
+  service_wait gateway
+  alive gateway
+  say "pid $REPLY took over from $before"
+}

@@ -138,6 +138,7 @@ typedef struct eco_service_def {
   eco_status (*start)(eco_service *svc);  // after everything is connected or connecting; may be NULL
   void (*stop)(eco_service *svc);         // on SIGTERM/SIGINT, before the kit closes; bounded by DRAIN_S; may be NULL
   bool (*ready)(eco_service *svc, eco_buf *why);  // further readiness conditions; may be NULL
+  bool own_admin;  // `start` starts the admin endpoint: a service that may take its socket over from another process
 } eco_service_def;
 
 // Subcommands: (none) runs; `migrate`; `check-config` (--check-config); `nats-permissions` prints the user's NATS
@@ -148,6 +149,11 @@ int eco_service_main(const eco_service_def *def, int argc, char **argv);
 eco_db *eco_service_db(eco_service *svc);
 const char *eco_service_instance(const eco_service *svc);  // unique name of this process: "<service>-<host>-<random>"
 bool eco_service_stopping(const eco_service *svc);
+// ---- with own_admin ----
+// On the socket `fd`, which becomes the endpoint's own; -1: on ADMIN_LISTEN. Within `start`.
+ECO_CHECKED eco_status eco_service_admin_start(eco_service *svc, int fd);
+int eco_service_admin_fd(const eco_service *svc);  // its socket, to be handed over; borrowed until its end
+void eco_service_admin_stop(eco_service *svc);     // before `stop` returns; without it the kit does at the end
 
 // ---- inside handlers: outbox ----
 // Both add a row in `tx`, published after its commit, in commit order per entity. The caller holds the entity's row

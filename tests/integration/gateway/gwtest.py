@@ -256,8 +256,8 @@ class Gateway:
         self.admin_port = free_port()
         source = self.dir / "snapshot.json"
         source.write_text(json.dumps({"keys": keys(), "routes": routes}))
-        binary = str(binary)
-        subprocess.run([binary, "snapshot-from-json", str(source), str(self.dir / "snapshot")], check=True)
+        self.binary = str(binary)
+        subprocess.run([self.binary, "snapshot-from-json", str(source), str(self.dir / "snapshot")], check=True)
         env = {k: v for k, v in os.environ.items() if not k.startswith("ECOLINK_GATEWAY_")}
         env.update(
             ECOLINK_GATEWAY_LISTEN=f"127.0.0.1:{self.port}",
@@ -271,13 +271,20 @@ class Gateway:
             ECOLINK_GATEWAY_PUBLIC_RATE_LIMIT="0",  # tests ask a lot without a key, from one address
         )
         env.update({f"ECOLINK_GATEWAY_{k}": str(v) for k, v in settings.items()})
+        self.env = env
         self.log_path = self.dir / "log"
-        self.process = subprocess.Popen([binary], env={**env, **(environment or {})}, stderr=open(self.log_path, "wb"))
-        if binary != str(PLAIN):
-            sanitized.check_binary(binary)
+        self.process = self.spawn(self.log_path, environment or {})
+        if self.binary != str(PLAIN):
+            sanitized.check_binary(self.binary)
         came, _ = poll(self._listens, 20, 0.02, (OSError,))
         if not came or self.process.poll() is not None:
             raise RuntimeError("gateway did not start:\n" + self.log())
+
+    def spawn(self, log_path, environment=(), **settings):
+        """A process of its own with the same settings but for these."""
+        env = {**self.env, **{f"ECOLINK_GATEWAY_{k}": str(v) for k, v in settings.items()}, **dict(environment)}
+        with open(log_path, "wb") as log:
+            return subprocess.Popen([self.binary], env=env, stderr=log)
 
     def _listens(self):
         if self.process.poll() is None:

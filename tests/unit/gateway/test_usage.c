@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmocka_all.h"
@@ -133,6 +134,68 @@ static void test_the_spool_survives_reopening_torn_writes_and_keeps_its_cap(void
   rmdir(dir);
 }
 
+// What a gateway that drains and its successor do with one folder, in any order: what either appended comes out, and
+// nothing is taken for acknowledged that was not.
+static void test_two_processes_share_a_spool(void **state) {
+  (void)state;
+  enum { STEPS = 4000 };
+  char dir[] = "/tmp/gw-spool-XXXXXX";
+  char path[64];
+  gw_spool s[2];
+  bool seen[STEPS + 1] = {false};
+  int64_t end[2] = {0, 0};
+  int64_t holds[2] = {0, 0};  // the batch that each has read and not acknowledged yet
+  int64_t appended = 0;
+  int64_t emptied = 0;
+  assert_non_null(mkdtemp(dir));
+  srand(5);
+  for (int i = 0; i < 2; i++) {
+    assert_true(eco_ok(gw_spool_open(&s[i], dir, 1 << 20)));
+  }
+  for (int step = 1; step < STEPS; step++) {
+    int i = rand() % 2;
+    if (rand() % 6 == 0) {
+      assert_true(append(&s[i], ++appended));
+    } else if (holds[i]) {
+      gw_spool_ack(&s[i], end[i]);
+      seen[holds[i]] = true;
+      holds[i] = 0;
+    } else {
+      Ecolink__V1__UsageBatch *b = gw_spool_next(&s[i], &end[i]);
+      holds[i] = b ? b->sequence : 0;
+      emptied += !b;
+      ecolink__v1__usage_batch__free_unpacked(b, NULL);
+    }
+    if (step % 500 == 0) {  // one is killed in the middle of a write, and comes back
+      struct stat info;
+      (void)snprintf(path, sizeof path, "%s/usage.spool", dir);
+      assert_true(stat(path, &info) == 0 && append(&s[i], ++appended));
+      assert_int_equal(truncate(path, (off_t)(s[i].size - 5)), 0);
+      appended--;  // torn
+      gw_spool_close(&s[i]);
+      holds[i] = 0;
+      assert_true(eco_ok(gw_spool_open(&s[i], dir, 1 << 20)));
+    }
+  }
+  for (Ecolink__V1__UsageBatch *b = NULL; (b = gw_spool_next(&s[0], &end[0])) != NULL;) {
+    seen[b->sequence] = true;
+    gw_spool_ack(&s[0], end[0]);
+    ecolink__v1__usage_batch__free_unpacked(b, NULL);
+  }
+  for (int64_t n = 1; n <= appended; n++) {
+    assert_true(seen[n]);
+  }
+  assert_true(appended > STEPS / 10 && emptied > STEPS / 10);
+  for (int i = 0; i < 2; i++) {
+    gw_spool_close(&s[i]);
+  }
+  (void)snprintf(path, sizeof path, "%s/usage.spool", dir);
+  unlink(path);
+  (void)snprintf(path, sizeof path, "%s/usage.ack", dir);
+  unlink(path);
+  rmdir(dir);
+}
+
 static void test_without_a_folder_the_spool_is_in_memory(void **state) {
   (void)state;
   gw_spool s;
@@ -148,6 +211,7 @@ int main(void) {
       cmocka_unit_test(test_the_ring_keeps_order_and_counts_what_it_drops),
       cmocka_unit_test(test_sums_equal_the_records_exactly),
       cmocka_unit_test(test_the_spool_survives_reopening_torn_writes_and_keeps_its_cap),
+      cmocka_unit_test(test_two_processes_share_a_spool),
       cmocka_unit_test(test_without_a_folder_the_spool_is_in_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

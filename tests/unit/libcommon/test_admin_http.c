@@ -1,6 +1,7 @@
 // The admin endpoint over real sockets.
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
@@ -219,6 +220,28 @@ static void test_it_stops_with_clients_connected(void **state) {
   eco_admin_http_stop(NULL);
 }
 
+static void test_a_socket_is_handed_on_while_clients_wait_in_it(void **state) {
+  (void)state;
+  int fd = dup(eco_admin_http_fd(admin));
+  int port = eco_admin_http_port(admin);
+  eco_admin_http_stop(admin);
+  admin = NULL;
+  struct sockaddr_in at = {
+      .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  int waiting = socket(AF_INET, SOCK_STREAM, 0);
+  assert_int_equal(connect(waiting, (struct sockaddr *)&at, sizeof(at)), 0);  // nobody accepts yet
+  assert_true(eco_ok(eco_admin_http_start_on(fd, ready, &is_ready, &admin)));
+  assert_int_equal(eco_admin_http_port(admin), port);
+  assert_answer("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "ok\n");
+  const char request[] = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+  assert_int_equal(send(waiting, request, sizeof(request) - 1, 0), (ssize_t)sizeof(request) - 1);
+  assert_true(receive(waiting) > 0);
+  assert_non_null(strstr(answer, "200 OK"));
+  eco_admin_http *none = NULL;
+  assert_int_equal(eco_admin_http_start_on(open("/dev/null", O_RDONLY), ready, &is_ready, &none).code,
+                   ECO_INVALID_REQUEST);
+}
+
 static void test_addresses_that_cannot_be_listened_on_are_refused(void **state) {
   (void)state;
   const char *const cases[] = {"",
@@ -290,6 +313,7 @@ int main(void) {
       SERVED(test_a_silent_client_is_cut_by_time),
       SERVED(test_connections_are_bounded_and_come_back),
       SERVED(test_it_stops_with_clients_connected),
+      SERVED(test_a_socket_is_handed_on_while_clients_wait_in_it),
       SERVED(test_addresses_that_cannot_be_listened_on_are_refused),
       SERVED(test_all_addresses_are_meant_by_an_empty_host),
       SERVED(test_the_asking_side_tells_ready_from_not_ready_and_from_nobody),
