@@ -174,6 +174,16 @@ static void count_exits(const kube_pod_digest *before, int64_t last_us, int64_t 
   }
 }
 
+// Its message is the end of its log: progress, tries, and at last why it gave up, after the program's name.
+static const char *last_words(const char *message) {
+  static const char name[] = "ecolink-weights: ";
+  const char *found = message;
+  for (const char *at = strstr(message, name); at; at = strstr(found, name)) {
+    found = at + sizeof(name) - 1;
+  }
+  return found;
+}
+
 // Of the container that brings the weights: its troubles are the pod's until it is done.
 static void read_download(yyjson_val *c, kube_pod_digest *out) {
   yyjson_val *state = get(c, "state");
@@ -188,7 +198,7 @@ static void read_download(yyjson_val *c, kube_pod_digest *out) {
   copy(out->words, sizeof(out->words), text(waiting, "message"));
   if (terminated || last) {
     copy(out->reason, sizeof(out->reason), KUBE_DOWNLOAD_FAILED);
-    copy(out->words, sizeof(out->words), text(terminated ? terminated : last, "message"));
+    copy(out->words, sizeof(out->words), last_words(text(terminated ? terminated : last, "message")));
   }
 }
 

@@ -89,9 +89,7 @@ static void say_waiting(const kube_pod_digest *p, replica_observation *out) {
   }
   // said until it gets further again: the same failure over and over is no progress
   if (strcmp(p->reason, KUBE_DOWNLOAD_FAILED) == 0) {
-    const char *why = strstr(p->words, "ecolink-weights: ");
-    why = why ? why + strlen("ecolink-weights: ") : p->words;
-    say(out, "the weights cannot be downloaded, trying again: %.100s", *why ? why : "no more is known");
+    say(out, "the weights cannot be downloaded, trying again: %.100s", *p->words ? p->words : "no more is known");
     return;
   }
   if (p->downloading) {

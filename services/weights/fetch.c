@@ -70,8 +70,8 @@ static eco_status judge(const weights_hub *hub, CURL *easy, CURLcode result, con
   long status = 0;
   curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
   if (status == 401 || status == 403) {
-    return eco_error(ECO_FORBIDDEN, "the hub shows %.200s only to who may see it: %s", hub->repo,
-                     *hub->token ? "the model's hf_token is refused" : "the model needs an hf_token");
+    return eco_error(ECO_FORBIDDEN, "%s: the hub shows %.200s only to who may see it",
+                     *hub->token ? "the model's hf_token is refused" : "the model needs an hf_token", hub->repo);
   }
   if (status == 404) {
     return eco_error(ECO_NOT_FOUND, "the hub has no %.200s (%.200s at %.100s)", what, hub->repo, hub->revision);

@@ -239,6 +239,9 @@ func (c *container) finished(e exitState, forGood bool) {
 			since = c.status.State.Running.StartedAt
 		}
 		c.status.State = terminated(e, since, c.status.ContainerID)
+		if c.spec.TerminationMessagePolicy == v1.TerminationMessageFallbackToLogsOnError && e.code != 0 {
+			c.status.State.Terminated.Message = logTail(c.logPath(c.status.RestartCount))
+		}
 		c.status.Ready, c.status.Started = c.init && e.code == 0, &no
 		c.completed, c.current = forGood, nil
 	})

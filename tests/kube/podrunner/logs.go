@@ -194,3 +194,24 @@ func skipToTail(file *os.File, reader *bufio.Reader, tail int) error {
 	}
 	return nil
 }
+
+// what a kubelet takes of a log as the message of a container that failed
+const (
+	messageLines = 80
+	messageBytes = 2048
+)
+
+// logTail is the end of a run's log, without times and streams.
+func logTail(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	lines = lines[max(0, len(lines)-1-messageLines):]
+	for i, line := range lines {
+		lines[i] = present(line, logQuery{})
+	}
+	tail := strings.Join(lines, "")
+	return tail[max(0, len(tail)-messageBytes):]
+}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -72,6 +73,7 @@ func startProcess(spawn *spawner, argv, env []string, dir string, who *syscall.C
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: who}
 	// pipes of our own: Wait must not hang on a grandchild that keeps one open
 	var readers []*os.File
+	var copies sync.WaitGroup
 	for _, stream := range []string{"stdout", "stderr"} {
 		reader, writer, err := os.Pipe()
 		if err != nil {
@@ -84,7 +86,7 @@ func startProcess(spawn *spawner, argv, env []string, dir string, who *syscall.C
 		} else {
 			cmd.Stderr = writer
 		}
-		go output.copy(reader, stream)
+		copies.Go(func() { output.copy(reader, stream) })
 	}
 	if err := spawn.start(cmd); err != nil {
 		for _, reader := range readers {
@@ -102,6 +104,7 @@ func startProcess(spawn *spawner, argv, env []string, dir string, who *syscall.C
 	go func() {
 		_ = cmd.Wait()
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		waitAtMost(&copies, time.Second) // its last words are in the log before its end is told
 		t.result = exitOf(cmd.ProcessState)
 		if t.oom {
 			t.result.reason = "OOMKilled"
@@ -109,6 +112,18 @@ func startProcess(spawn *spawner, argv, env []string, dir string, who *syscall.C
 		close(t.ended)
 	}()
 	return t, nil
+}
+
+func waitAtMost(group *sync.WaitGroup, most time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(most):
+	}
 }
 
 func exitOf(state *os.ProcessState) exitState {

@@ -128,9 +128,9 @@ static void test_each_state_of_a_pod_has_its_phase_and_words(void **state) {
   ",\"containerStatuses\":[{\"name\":\"engine\",\"restartCount\":0,\"state\":{\"waiting\":{\"reason\":" \
   "\"PodInitializing\"}}}]"
 #define GATED                                                                                                         \
-  "\"terminated\":{\"exitCode\":2,\"reason\":\"Error\",\"message\":\"ecolink-weights: the hub shows a/b only to who " \
-  "may see "                                                                                                          \
-  "it: the model needs an hf_token\\n\"}"
+  "\"terminated\":{\"exitCode\":2,\"reason\":\"Error\",\"message\":\"progress 0 9\\necolink-weights: a: cut: trying " \
+  "again\\nprogress 5 9\\necolink-weights: the model needs an hf_token: the hub shows a/b only to who may see "       \
+  "it\\n\"}"
 
 static void test_downloads_tell_how_far_they_are_and_why_they_fail(void **state) {
   (void)state;
@@ -144,7 +144,8 @@ static void test_downloads_tell_how_far_they_are_and_why_they_fail(void **state)
        "the image cannot be pulled (ImagePullBackOff): not found"},
       {SCHEDULED INIT("{\"running\":{}}", ""), -2, "downloading weights"},
       {SCHEDULED INIT("{\"running\":{}}", ""), 37, "downloading weights 37 %"},
-      {SCHEDULED INIT("{" GATED "}", ""), -2, "the weights cannot be downloaded, trying again: the hub shows a/b only"},
+      {SCHEDULED INIT("{" GATED "}", ""), -2,
+       "the weights cannot be downloaded, trying again: the model needs an hf_token: the hub shows a/b only"},
       {SCHEDULED INIT("{\"waiting\":{\"reason\":\"CrashLoopBackOff\"}}", GATED), -2,
        "cannot be downloaded, trying again"},
       {SCHEDULED INIT("{\"running\":{}}", GATED), -2, "cannot be downloaded, trying again"},
