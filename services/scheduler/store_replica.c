@@ -88,13 +88,15 @@ static void read_row(const eco_rows *rows, size_t row, replica_row *r) {
   snprintf(r->token, sizeof(r->token), "%s", eco_row_str(rows, row, c++));
 }
 
-static instance_row *find(instance_row *list, size_t count, int64_t id) {
+// From a place on, and round: both lists are usually in the same order.
+static size_t find(const instance_row *list, size_t count, size_t from, int64_t id) {
   for (size_t k = 0; k < count; k++) {
-    if (list[k].id == id) {
-      return &list[k];
+    size_t at = (from + k) % count;
+    if (list[at].id == id) {
+      return at;
     }
   }
-  return NULL;
+  return count;
 }
 
 eco_status store_replicas_load(eco_tx *tx, instance_row *list, size_t count) {
@@ -113,12 +115,15 @@ eco_status store_replicas_load(eco_tx *tx, instance_row *list, size_t count) {
   eco_status st = eco_tx_exec(tx, SQL_LOAD, &rows, ECO_PARAMS(eco_p_str(ids)));
   eco_arena_free(scratch);
   ECO_TRY(st);
-  instance_row *inst = NULL;
+  size_t at = 0;
   for (size_t k = 0; k < eco_rows_count(rows); k++) {
-    int64_t id = eco_row_i64(rows, k, 0);
-    inst = inst && inst->id == id ? inst : find(list, count, id);
-    if (inst && inst->replica_count < SCHED_REPLICAS_MAX) {
-      read_row(rows, k, &inst->replicas[inst->replica_count++]);
+    size_t found = find(list, count, at, eco_row_i64(rows, k, 0));
+    if (found == count) {
+      continue;
+    }
+    at = found;
+    if (list[at].replica_count < SCHED_REPLICAS_MAX) {
+      read_row(rows, k, &list[at].replicas[list[at].replica_count++]);
     }
   }
   return eco_success();
