@@ -54,7 +54,7 @@ eco_status db_connect(const char *url, const char *schema, PGconn **out) {
   char sql[512];
   int n = snprintf(sql, sizeof sql,
                    "SET search_path = %s; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
-                   "SET idle_in_transaction_session_timeout = '60s'; SET client_min_messages = warning;"
+                   "SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning;"
                    "SET synchronous_commit = on",
                    quoted != NULL ? quoted : "\"\"");
   PQfreemem(quoted);
