@@ -14,13 +14,16 @@ import urllib.error
 import urllib.request
 
 import pytest
+import yaml
 from kubetest import api, chart, layout, plane, services
 from kubetest.objects import until
 
 NAMESPACE, TENANTS, RELEASE = "eco-system", "eco-tenants", "eco"
 VALUES = os.path.join(layout.HERE, "helm", "values", "install.yaml")
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
-TAG = "0.2.0"  # another name for the same programs
+TAG = "next"  # another name for the same programs
+with open(os.path.join(chart.CHART, "Chart.yaml"), encoding="utf-8") as _chart:
+    OLD_TAG = yaml.safe_load(_chart)["appVersion"]
 
 
 class Release:
@@ -272,15 +275,16 @@ class Traffic:
             t.join(90)
 
 
-def test_an_upgrade_drops_no_request(release):
+def drops_no_request(release, tag, replace):
+    """While `replace` puts gateways of another tag in the place of those that are there."""
     secret = release.secret()
     traffic = Traffic(release)
     try:
         until("traffic flows", lambda: len(traffic.done) == 3)
-        release.helm_with_values("upgrade", "--set", f"image.tag={TAG}")
+        replace()
         gateways = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app.kubernetes.io%2Fname%3Dgateway"
         until("the old gateways are gone", lambda: all(
-            p["spec"]["containers"][0]["image"].endswith(f":{TAG}") for p in release.api.get(gateways)["items"]), 120)
+            p["spec"]["containers"][0]["image"].endswith(f":{tag}") for p in release.api.get(gateways)["items"]), 120)
     finally:
         traffic.end()
     assert not traffic.failed, (len(traffic.failed), traffic.failed[:5], traffic.done)
@@ -289,8 +293,16 @@ def test_an_upgrade_drops_no_request(release):
     assert chat(release, release.model)[0] == 200
 
 
+def test_an_upgrade_drops_no_request(release):
+    drops_no_request(release, TAG, lambda: release.helm_with_values("upgrade", "--set", f"image.tag={TAG}"))
+
+
 def test_helm_test_passes_after_the_upgrade(release):
     assert "Phase:          Succeeded" in release.helm("test", RELEASE, "--namespace", NAMESPACE)
+
+
+def test_a_rollback_drops_no_request(release):
+    drops_no_request(release, OLD_TAG, lambda: release.helm("rollback", RELEASE, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "10m", timeout=700))
 
 
 # ---- uninstall ----
