@@ -16,8 +16,8 @@ help: ## list the targets
 install: ## install what is missing from Debian's packages
 	@deploy/local/install up
 
-up: install build ## install, build, start everything on this machine, print how to use it
-	@$(STACK) up
+up: install build ## install, build, start everything on this machine, print how to use it; DRIVER=kubernetes: on two test clusters
+	@ECOLINK_LOCAL_DRIVER=$(DRIVER) $(STACK) up
 
 start: ## start one part: make start S=gateway (postgres, nats, registry, scheduler, billing, health, gateway)
 	@$(STACK) start "$(S)"

@@ -36,6 +36,10 @@ service_settings() {
       echo "${p}_PROCESS_SIMULATOR=$(engine_public ecolink-simulator "$BIN/ecolink-simulator")"
       echo "${p}_PROCESS_LLAMA_CPP=$(engine_public llama-server "$(llama_server)")"
       ((EUID != 0)) || echo "${p}_PROCESS_RUN_AS=50000-59999"
+      if [[ $DRIVER == kubernetes ]]; then
+        echo "${p}_KUBECONFIG_DIR=$STATE/kubeconfigs"
+        echo "${p}_KUBERNETES_SIMULATOR=true"
+      fi
       ;;
   esac
   for name in $(compgen -A export "${p}_" || true) ECOLINK_CLOCK_OFFSET_FILE ECOLINK_CRASH_POINT; do
@@ -44,7 +48,12 @@ service_settings() {
   [[ ! -e $STATE/settings/$service.env ]] || grep -v '^[[:space:]]*\(#\|$\)' "$STATE/settings/$service.env" || true
 }
 
-seed_file() { if [[ -e $STATE/settings/seed.json ]]; then echo "$STATE/settings/seed.json"; else echo "$LOCAL_DIR/seed.json"; fi; }
+seed_file() {
+  local file=$STATE/settings/seed.json
+  [[ -e $file ]] || file=$LOCAL_DIR/seed.json
+  [[ -e $STATE/settings/seed.json || $DRIVER != kubernetes ]] || file=$LOCAL_DIR/seed-kubernetes.json
+  echo "$file"
+}
 
 llama_server() {
   local path=${ECOLINK_LLAMA_SERVER:-}

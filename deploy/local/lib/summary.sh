@@ -49,6 +49,7 @@ status() {
       printf '  %-10s %s%-10s%s %s\n' "${name%.pid}" "$RED" gone "$RESET" "$pid"
     fi
   done
+  kubernetes_status
   ((TABLE_BAD == 0))
 }
 
