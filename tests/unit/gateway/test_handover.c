@@ -72,7 +72,7 @@ static int start(void **state) {
   sigemptyset(&term);
   sigaddset(&term, SIGTERM);
   sigprocmask(SIG_BLOCK, &term, NULL);
-  strcpy(dir, "/tmp/gw-handover-XXXXXX");
+  (void)snprintf(dir, sizeof dir, "/tmp/gw-handover-XXXXXX");
   assert_non_null(mkdtemp(dir));
   (void)snprintf(path, sizeof path, "%s/socket", dir);
   assert_true(eco_ok(gw_handover_take(path, &held, &peer)));
