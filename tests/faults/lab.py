@@ -209,7 +209,7 @@ class Lab(Stack):
         if name == "gateway":
             spool = pathlib.Path(tempfile.mkdtemp(prefix="spool-", dir=self.state / "gateway"))
             env |= {"ECOLINK_GATEWAY_LISTEN": f"127.0.0.1:{free_port()}", "ECOLINK_GATEWAY_SPOOL_DIR": str(spool),
-                    "ECOLINK_GATEWAY_SNAPSHOT_FILE": str(spool / "snapshot")}
+                    "ECOLINK_GATEWAY_SNAPSHOT_FILE": str(spool / "snapshot"), "ECOLINK_GATEWAY_HANDOVER_SOCKET": str(spool / "handover")}
         copy = self._spawn(name, env, self.state / f"log/{name}-2.log")
         copy.service, copy.port = name, port
         self.copies.append(copy)
