@@ -338,16 +338,20 @@ static eco_status listen_on(eco_admin_http *admin, const char *where) {
   return eco_success();
 }
 
-static eco_status bind_listener(eco_admin_http *admin, const char *listen) {
+// *out: free with freeaddrinfo.
+static eco_status resolve(const char *listen, struct addrinfo **out) {
   char host[ECO_ADMIN_HOST_MAX] = "";
   const char *port = NULL;
   ECO_TRY(eco_admin_split_address(listen, host, &port));
   struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+  int gai = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, out);
+  return gai == 0 ? eco_success()
+                  : eco_error(ECO_INVALID_REQUEST, "cannot listen on %s: %s", listen, gai_strerror(gai));
+}
+
+static eco_status bind_listener(eco_admin_http *admin, const char *listen) {
   struct addrinfo *found = NULL;
-  int gai = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &found);
-  if (gai != 0) {
-    return eco_error(ECO_INVALID_REQUEST, "cannot listen on %s: %s", listen, gai_strerror(gai));
-  }
+  ECO_TRY(resolve(listen, &found));
   int err = uv_tcp_bind(&admin->listener, found->ai_addr, 0);
   freeaddrinfo(found);
   return err == 0 ? listen_on(admin, listen) : cannot_listen(listen, err);
@@ -411,6 +415,35 @@ eco_status eco_admin_http_start(const char *listen, eco_admin_ready_fn ready, vo
 
 eco_status eco_admin_http_start_on(int fd, eco_admin_ready_fn ready, void *arg, eco_admin_http **out) {
   return start("", fd, ready, arg, out);
+}
+
+static bool same_address(const struct sockaddr *wanted, const struct sockaddr *bound) {
+  if (wanted->sa_family != bound->sa_family) {
+    return false;
+  }
+  // The port stands at the same place in both families.
+  in_port_t port = ((const struct sockaddr_in *)(const void *)wanted)->sin_port;
+  if (port != 0 && port != ((const struct sockaddr_in *)(const void *)bound)->sin_port) {
+    return false;
+  }
+  return wanted->sa_family == AF_INET6
+             ? memcmp(&((const struct sockaddr_in6 *)(const void *)wanted)->sin6_addr,
+                      &((const struct sockaddr_in6 *)(const void *)bound)->sin6_addr, sizeof(struct in6_addr)) == 0
+             : ((const struct sockaddr_in *)(const void *)wanted)->sin_addr.s_addr ==
+                   ((const struct sockaddr_in *)(const void *)bound)->sin_addr.s_addr;
+}
+
+bool eco_admin_http_fits(const char *listen, int fd) {
+  struct addrinfo *found = NULL;
+  struct sockaddr_storage bound;
+  socklen_t len = sizeof(bound);
+  memset(&bound, 0, sizeof(bound));
+  if (getsockname(fd, (struct sockaddr *)&bound, &len) != 0 || !eco_ok(resolve(listen, &found))) {
+    return false;
+  }
+  bool same = same_address(found->ai_addr, (const struct sockaddr *)&bound);
+  freeaddrinfo(found);
+  return same;
 }
 
 int eco_admin_http_port(const eco_admin_http *admin) {

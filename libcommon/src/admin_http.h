@@ -25,6 +25,8 @@ ECO_CHECKED eco_status eco_admin_http_start(const char *listen, eco_admin_ready_
                                             eco_admin_http **out);
 // The same on a socket that listens already; it becomes the endpoint's own, at a failure too.
 ECO_CHECKED eco_status eco_admin_http_start_on(int fd, eco_admin_ready_fn ready, void *arg, eco_admin_http **out);
+// Whether the socket is bound to what `listen` says: a port of 0 means any.
+bool eco_admin_http_fits(const char *listen, int fd);
 int eco_admin_http_port(const eco_admin_http *admin);  // the port really bound
 int eco_admin_http_fd(const eco_admin_http *admin);    // its listening socket; borrowed until stop
 // Closes every connection, joins the thread, frees. NULL is fine.

@@ -186,6 +186,10 @@ static bool ready(void *arg, eco_buf *why) {
   return good;
 }
 
+bool eco_service_admin_fits(const eco_service *svc, int fd) {
+  return eco_admin_http_fits(svc->set.admin_listen, fd);
+}
+
 eco_status eco_service_admin_start(eco_service *svc, int fd) {
   ECO_TRY(fd >= 0 ? eco_admin_http_start_on(fd, ready, svc, &svc->admin)
                   : eco_admin_http_start(svc->set.admin_listen, ready, svc, &svc->admin));

@@ -62,6 +62,10 @@ static eco_status take_over(eco_service *svc, struct sockaddr_storage *address) 
     socklen_t len = sizeof *address;
     (void)getsockname(s->listeners.fd[0], (struct sockaddr *)address, &len);  // its port, where ours was 0
   }
+  if (s->admin_fd >= 0 && !eco_service_admin_fits(svc, s->admin_fd)) {  // ADMIN_LISTEN has changed: a port of our own
+    close(s->admin_fd);
+    s->admin_fd = -1;
+  }
   if (s->admin_fd < 0) {
     ECO_TRY(eco_service_admin_start(svc, -1));
   }

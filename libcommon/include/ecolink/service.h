@@ -150,6 +150,7 @@ eco_db *eco_service_db(eco_service *svc);
 const char *eco_service_instance(const eco_service *svc);  // unique name of this process: "<service>-<host>-<random>"
 bool eco_service_stopping(const eco_service *svc);
 // ---- with own_admin ----
+bool eco_service_admin_fits(const eco_service *svc, int fd);  // whether it is bound to ADMIN_LISTEN
 // On the socket `fd`, which becomes the endpoint's own; -1: on ADMIN_LISTEN. Within `start`.
 ECO_CHECKED eco_status eco_service_admin_start(eco_service *svc, int fd);
 int eco_service_admin_fd(const eco_service *svc);  // its socket, to be handed over; borrowed until its end

@@ -8,7 +8,8 @@ import types
 
 import pytest
 import tier
-from gwbus import spool_batches
+from ecotest.stack import eventually
+from gwbus import Bus, Live, spool_batches
 from gwtest import ROLE, SSE_HEAD, Conn, Engine, answer, chunk, delta, event, free_port, route, status
 from polling import poll
 
@@ -155,6 +156,7 @@ def test_a_kept_connection_is_answered_once_more_and_told_to_close(host):
         r = h.g.chat(conn=conn)
         assert status(r) == 200 and r.get("connection") == "close"
         assert conn.rest() == b""
+        conn.close()
     assert h.past[0].wait(20) == 0
 
 
@@ -164,6 +166,36 @@ def test_the_admin_port_goes_along(host):
     assert poll(lambda: h.g.metric("ecolink_gateway_client_connections") == 0, 5, 0.05)[0]
     assert h.serves()
     assert h.g.metric("ecolink_gateway_requests_total") == 1  # the new one's
+
+
+def test_another_admin_port_is_opened_beside_the_old_one(host):
+    h = host()
+    before, h.g.admin_port = h.g.admin_port, free_port()
+    h.take_over(ADMIN_LISTEN=f"127.0.0.1:{h.g.admin_port}")
+    assert h.g.metric("ecolink_gateway_client_connections") == 0 and h.serves()
+    assert h.past[0].wait(20) == 0
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", before), timeout=5)
+
+
+def test_a_successor_reads_the_bus_before_it_accepts(stack, tmp_path):
+    """Without a file it knows nothing; and what changed since is known, too."""
+    bus, engine = Bus(stack), Engine(script)
+    bus.key()
+    bus.route(142, [engine])
+    g = Live(stack, HANDOVER_SOCKET=tmp_path / "handover", SNAPSHOT_FILE="", LOOPS=2)
+    for n in range(3):
+        with Crowd(g) as crowd:
+            assert poll(lambda: sum(crowd.counts.values()) > 10, 20, 0.02)[0]
+            before = g.service
+            g.start()
+            assert before.wait_exit(40) == 0
+            served = sum(crowd.counts.values())
+            assert poll(lambda: sum(crowd.counts.values()) > served + 10, 20, 0.02)[0]
+        assert crowd.wrong == []
+        bus.route(200 + n, [engine])
+        eventually(lambda: status(g.chat(f"my-llama:{200 + n}")) == 200, 10, what="the new one follows the bus")
+    g.service.stop()
 
 
 # ---- who dies ----

@@ -242,6 +242,21 @@ static void test_a_socket_is_handed_on_while_clients_wait_in_it(void **state) {
                    ECO_INVALID_REQUEST);
 }
 
+static void test_a_socket_fits_the_address_that_it_is_bound_to(void **state) {
+  (void)state;
+  char where[64];
+  int fd = eco_admin_http_fd(admin);
+  assert_true(eco_admin_http_fits("127.0.0.1:0", fd));
+  (void)snprintf(where, sizeof(where), "127.0.0.1:%d", eco_admin_http_port(admin));
+  assert_true(eco_admin_http_fits(where, fd));
+  (void)snprintf(where, sizeof(where), "127.0.0.2:%d", eco_admin_http_port(admin));
+  assert_false(eco_admin_http_fits(where, fd));
+  (void)snprintf(where, sizeof(where), "127.0.0.1:%d", eco_admin_http_port(admin) ^ 1);
+  assert_false(eco_admin_http_fits(where, fd));
+  assert_false(eco_admin_http_fits("[::1]:0", fd) || eco_admin_http_fits(":0", fd) || eco_admin_http_fits("x", fd));
+  assert_false(eco_admin_http_fits("127.0.0.1:0", -1));
+}
+
 static void test_addresses_that_cannot_be_listened_on_are_refused(void **state) {
   (void)state;
   const char *const cases[] = {"",
@@ -314,6 +329,7 @@ int main(void) {
       SERVED(test_connections_are_bounded_and_come_back),
       SERVED(test_it_stops_with_clients_connected),
       SERVED(test_a_socket_is_handed_on_while_clients_wait_in_it),
+      SERVED(test_a_socket_fits_the_address_that_it_is_bound_to),
       SERVED(test_addresses_that_cannot_be_listened_on_are_refused),
       SERVED(test_all_addresses_are_meant_by_an_empty_host),
       SERVED(test_the_asking_side_tells_ready_from_not_ready_and_from_nobody),
