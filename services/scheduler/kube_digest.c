@@ -153,6 +153,7 @@ static void read_container(yyjson_val *c, int64_t shift_us, kube_pod_digest *out
   } else if (waiting) {
     copy(out->reason, sizeof(out->reason), text(waiting, "reason"));
     copy(out->words, sizeof(out->words), text(waiting, "message"));
+    out->exit_count += strcmp(out->reason, "CrashLoopBackOff") == 0;  // it has ended, its restart is still to come
   }
 }
 

@@ -213,7 +213,12 @@ static __attribute__((unused)) void test_an_exited_replica_waits_and_starts_agai
   }
   assert_true(eco_boottime_ms() - began > or_usual(rig.backoff_ms, 800));  // the first back-off is a second
   o = wait_for(d, id, 1, REPLICA_EXITED, 1);
-  assert_int_equal(o.restarts, 1);
+  int exits = 0;  // on a busy machine there may be more of them by now
+  while (exits < REPLICA_EXITS_KEPT && o.exits_us[exits]) {
+    exits++;
+  }
+  assert_true(exits >= 2);
+  assert_int_equal(o.restarts, exits - 1);
   assert_true(o.exits_us[0] > o.exits_us[1]);
   // A new generation is not made to wait for the old one's back-off.
   spec = spec_of(id, 1, 2, BEHAVE_SERVE);

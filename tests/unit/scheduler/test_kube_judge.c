@@ -279,6 +279,38 @@ static void test_exits_are_counted_by_comparing(void **state) {
   assert_true(p.exits_us[0] > 0 && p.exits_us[1] == 0);
 }
 
+// The way of a container that falls again and again: ended, waiting out its back-off, running.
+static void test_an_exit_is_one_whatever_is_seen_of_it(void **state) {
+  (void)state;
+  static const struct {
+    const char *member;
+    const char *rest;
+  } steps[] = {{"state", "}}"},
+               {"lastState", "}},\"state\":{\"waiting\":{\"reason\":\"CrashLoopBackOff\"}}"},
+               {"lastState", "}},\"state\":{\"running\":{}}"}};
+  for (unsigned seen = 1; seen < 8; seen++) {  // a bit for each step that is seen; the others are missed
+    kube_pod_digest p = pod_of(SCHEDULED ENGINE("{\"running\":{}}"), NULL);
+    for (int n = 1; n <= 4; n++) {
+      for (unsigned k = 0; k < 3; k++) {
+        char status[1024];
+        (void)snprintf(status, sizeof(status),
+                       "%s,\"containerStatuses\":[{\"name\":\"engine\",\"restartCount\":%d,\"%s\":{\"terminated\":"
+                       "{\"exitCode\":1,\"finishedAt\":\"2026-11-22T20:%02d:00Z\"%s}]",
+                       SCHEDULED, k == 2 ? n : n - 1, steps[k].member, n, steps[k].rest);
+        if (seen & (1U << k)) {
+          kube_pod_digest before = p;
+          p = pod_of(status, &before);
+        }
+      }
+      int known = 0;
+      while (known < REPLICA_EXITS_KEPT && p.exits_us[known]) {
+        known++;
+      }
+      assert_int_equal(known, n);
+    }
+  }
+}
+
 static void test_another_hand_is_seen_and_controllers_are_none(void **state) {
   (void)state;
   static const struct {
@@ -418,6 +450,7 @@ int main(void) {
       cmocka_unit_test(test_a_copy_under_another_name_is_out_of_order),
       cmocka_unit_test(test_the_address_is_the_one_of_the_regions_mode),
       cmocka_unit_test(test_exits_are_counted_by_comparing),
+      cmocka_unit_test(test_an_exit_is_one_whatever_is_seen_of_it),
       cmocka_unit_test(test_another_hand_is_seen_and_controllers_are_none),
       cmocka_unit_test(test_what_is_being_deleted_is_stopping_and_asks_for_nothing),
       cmocka_unit_test(test_an_old_generations_pod_is_no_run_of_the_new_one),
