@@ -17,7 +17,7 @@ _generated = tempfile.TemporaryDirectory(prefix="eco-protos-")
 protos.generate(_generated.name)
 
 from ecotest import pb  # noqa: E402
-from world import World  # noqa: E402
+from kube_base import KubeBase  # noqa: E402
 
 TENANTS = layout.TENANT_NAMESPACE
 KINDS = {"deployments": "/apis/apps/v1", "pods": "/api/v1", "secrets": "/api/v1", "services": "/api/v1",
@@ -25,13 +25,11 @@ KINDS = {"deployments": "/apis/apps/v1", "pods": "/api/v1", "secrets": "/api/v1"
 GPUS_PER_TYPE = int(os.environ.get("ECOLINK_KUBE_NODES", "2")) * int(os.environ.get("ECOLINK_KUBE_GPUS", "8"))
 
 
-class KubeWorld(World):
+class KubeWorld(KubeBase):
     def __init__(self, stack, **kubernetes):
         super().__init__(stack)
         self.planes = {r.name: plane.Plane(r, os.environ["ECOLINK_KUBE_PROGRAMS"]) for r in layout.REGIONS}
         self.api = {name: p.admin() for name, p in self.planes.items()}
-        self.configs = os.path.join(stack.dir, "kubeconfigs")
-        os.makedirs(self.configs)
         for r in layout.REGIONS:
             shutil.copy(r.scheduler_kubeconfig, os.path.join(self.configs, f"{r.name}.yaml"))
         with open(self.seed, "w", encoding="utf-8") as f:
@@ -41,18 +39,6 @@ class KubeWorld(World):
                                                    "system_namespace": layout.SYSTEM_NAMESPACE,
                                                    "gpu_values": {"l40s": "NVIDIA-L40S"}, **kubernetes}}
                                    for r in layout.REGIONS]}, f)
-
-    def settings(self, **more):
-        out = super().settings(KUBECONFIG_DIR=self.configs, KUBERNETES_SIMULATOR="true", **more)
-        for name in ("PROCESS_STATE_DIR", "PROCESS_RUN_DIR", "PROCESS_ALLOW_COMMANDS", "PROCESS_SIMULATOR"):
-            out.pop(name)
-        return out
-
-    def until(self, instance, status, timeout=40, ready=None):
-        try:
-            return super().until(instance, status, timeout, ready)
-        except AssertionError as e:
-            raise AssertionError(f"{e}\n{self.get(instance)}\n{self.service.logs()[-3000:]}") from e
 
     # ---- what is in the clusters ----
     def path(self, kind, name=""):
@@ -87,9 +73,12 @@ class KubeWorld(World):
         self.stop(instance)
         return self.until(instance, 5)
 
+    def live(self):
+        return [i for (i,) in self.stack.sql("SELECT id FROM scheduler.instances WHERE status IN (2, 3) AND launch_state = 'done'")]
+
     def close(self):
         if self.service.process.poll() is None:
-            for (i,) in self.stack.sql("SELECT id FROM scheduler.instances WHERE status IN (2, 3) AND launch_state = 'done'"):
+            for i in self.live():
                 self.gone(i)
             self.service.stop()
         for kind in ("deployments", "persistentvolumeclaims", "networkpolicies"):

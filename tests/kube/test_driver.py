@@ -30,6 +30,14 @@ def world():
         w.close()
 
 
+@pytest.fixture(autouse=True)
+def no_instance_outlives_its_test(world):
+    """A test that fails half-way spoils no other."""
+    yield
+    for i in world.live():
+        world.gone(i)
+
+
 def secret(world, text="s3cret-value"):
     return [pb.common.SealedKeyValue(name="TOKEN", value=world.seal(text))]
 
@@ -42,8 +50,9 @@ def test_instance_runs_in_two_clusters_and_leaves_nothing(world):
     assert len(world.objects("persistentvolumeclaims")) == 2
     route = world.route(i.id)
     for replica in route.replicas:  # the very address that gateways use answers under the model's name
-        status, body = http_get(replica.host, replica.port, "/v1/models")
+        status, body = http_get(replica.host, replica.port, "/v1/models", token=replica.token)
         assert status == 200 and json.loads(body)["data"][0]["id"] == "my-llama"
+        assert http_get(replica.host, replica.port, "/v1/models")[0] == 401  # gateways and probes alone have it
     uids = {p["metadata"]["uid"] for p in world.objects("pods")}
     assert {r.run_id.split(".")[0] for r in route.replicas} == uids
     logs = world.stack.rpc("scheduler.ReadInstanceLogs", S.ReadInstanceLogsRequest(id=i.id), S.InstanceLogs, caller=world.owner)

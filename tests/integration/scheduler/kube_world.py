@@ -6,9 +6,10 @@ import shutil
 
 import world as world_module
 from ecotest import pb
+from kube_base import KubeBase
 from kube_fake import Cluster
 from test_kube_client import Api
-from world import World, eventually
+from world import eventually
 
 S = pb.scheduler
 RUNNING, STOPPED, FAILED = S.INSTANCE_STATUS_RUNNING, S.INSTANCE_STATUS_STOPPED, S.INSTANCE_STATUS_FAILED
@@ -31,11 +32,9 @@ class Region:
         self.api.close()
 
 
-class KubeWorld(World):
+class KubeWorld(KubeBase):
     def __init__(self, stack, folder):
         super().__init__(stack)
-        self.configs = os.path.join(stack.dir, "kubeconfigs")
-        os.makedirs(self.configs)
         self.regions = {name: Region(name, folder, self.configs) for name in ("kube-a", "kube-b")}
         with open(self.seed, "w", encoding="utf-8") as f:
             json.dump({"gpu_types": world_module.SEED["gpu_types"],
@@ -43,16 +42,10 @@ class KubeWorld(World):
                                     "kubernetes": {"kubeconfig": f"{name}.yaml", "weights_gb": 10}} for name in self.regions]}, f)
 
     def settings(self, **more):
-        out = super().settings(KUBECONFIG_DIR=self.configs, KUBERNETES_SIMULATOR="true", KUBERNETES_HEARTBEAT_MS=HEARTBEAT_MS, **more)
-        for name in ("PROCESS_STATE_DIR", "PROCESS_RUN_DIR", "PROCESS_ALLOW_COMMANDS", "PROCESS_SIMULATOR"):
-            out.pop(name)
-        return out
+        return super().settings(KUBERNETES_HEARTBEAT_MS=HEARTBEAT_MS, **more)
 
-    def until(self, instance, status, timeout=40, ready=None):
-        try:
-            return super().until(instance, status, timeout, ready)
-        except AssertionError as e:
-            raise AssertionError(f"{e}\n{self.get(instance)}\n{[c.said for c in self.clusters()]}\n{self.service.logs()[-3000:]}") from e
+    def said(self):
+        return [c.said for c in self.clusters()]
 
     def clusters(self):
         return [r.cluster for r in self.regions.values()]

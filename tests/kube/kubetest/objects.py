@@ -19,10 +19,11 @@ def until(what, wanted, patience_s=PATIENCE_S):
     return found
 
 
-def http_get(address, port, path, timeout=2):
+def http_get(address, port, path, timeout=2, token=None):
     """Status and body; None when nobody answers there."""
+    request = urllib.request.Request(f"http://{address}:{port}{path}", headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=timeout) as answer:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as e:
         return e.code, e.read().decode()
