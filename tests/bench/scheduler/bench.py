@@ -1,4 +1,5 @@
 """The scheduler's costs at some numbers of instances: see run. Inside the cluster's network: `run` sees to it."""
+import concurrent.futures
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ S = pb.scheduler
 RUNNING = S.INSTANCE_STATUS_RUNNING
 SIZES = [int(n) for n in os.environ.get("BENCH_INSTANCES", "100,1000").split(",")]
 SAMPLES = int(os.environ.get("BENCH_SAMPLES", "50"))
+LAUNCHERS = 8  # launches at a time, while an installation is filled
 STEADY_S = int(os.environ.get("BENCH_STEADY_S", "30"))
 TICKS = os.sysconf("SC_CLK_TCK")
 ENGINE = {"engine": "", "image": "ecolink/builtin-engine:bench", "args": ["--model", "my-llama"]}
@@ -82,8 +84,9 @@ class Bench(KubeWorld):
     def grow(self, size):
         have = self.stack.sql("SELECT count(*) FROM scheduler.instances WHERE status IN (2, 3)")[0][0]
         began = time.monotonic()
-        for _ in range(size - have):
-            self.launch(**ENGINE)
+        with concurrent.futures.ThreadPoolExecutor(LAUNCHERS) as launchers:
+            for done in [launchers.submit(self.launch, timeout=120, **ENGINE) for _ in range(size - have)]:
+                done.result()
         launched = time.monotonic()
         eventually(lambda: self.stack.sql("SELECT count(*) FROM scheduler.replicas WHERE NOT gone AND NOT ready")[0][0] == 0, 900, 0.5,
                    "every replica is Ready")
@@ -171,7 +174,8 @@ def table(result):
 
 def main(path):
     planner = json.loads(subprocess.run([os.path.join(BUILD, "tests", "planner_bench")], check=True, capture_output=True, text=True).stdout)
-    result = {"kubernetes": os.path.basename(os.environ["ECOLINK_KUBE_PROGRAMS"]), "processors": os.cpu_count(), "machine": platform.machine(),
+    load = os.getloadavg()
+    result = {"load_before": load, "kubernetes": os.path.basename(os.environ["ECOLINK_KUBE_PROGRAMS"]), "processors": os.cpu_count(), "machine": platform.machine(),
               "planner": planner, "limits": LIMITS, "instances": {}}
     with Postgres() as pg, Stack(pg) as stack:
         world = Bench(stack)
@@ -189,9 +193,11 @@ def main(path):
             for kind in ("deployments", "persistentvolumeclaims", "networkpolicies"):
                 for api in world.api.values():
                     api.call("DELETE", world.path(kind))
+    result["load_after"] = os.getloadavg()
     with open(path, "w", encoding="utf-8") as f:
         json.dump(result, f, indent=1)
     print(table(result))
+    print(f"load of the machine (1, 5, 15 min) before: {load}, after: {result['load_after']}")
 
 
 if __name__ == "__main__":

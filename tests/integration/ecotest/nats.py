@@ -2,6 +2,7 @@
 JSON API, and key-value reads. One reader thread; every wait has a timeout."""
 
 import base64
+import itertools
 import json
 import queue
 import socket
@@ -45,7 +46,7 @@ class Nats:
         self._file = self._socket.makefile("rb")
         self._lock = threading.Lock()
         self._subs = {}
-        self._next_sid = 0
+        self._sids = itertools.count(1)  # threads of a test may ask side by side
         self._inbox = inbox
         self._pongs = queue.Queue()
         self._errors = queue.Queue()
@@ -113,8 +114,7 @@ class Nats:
         return out
 
     def subscribe(self, subject, group=""):
-        self._next_sid += 1
-        sid = str(self._next_sid)
+        sid = str(next(self._sids))
         sub = self._subs[sid] = Subscription(self, sid)
         self._send(f"SUB {subject} {group} {sid}\r\n".encode())
         self.flush()
