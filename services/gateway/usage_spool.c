@@ -67,7 +67,11 @@ static void refresh(gw_spool *s) {
   if (info.st_size > s->size) {
     s->size = sound_end(s, s->size, info.st_size);
   }
-  s->acked = ack[0] <= (uint64_t)s->size ? (int64_t)ack[0] : 0;
+  s->acked = (int64_t)ack[0];
+  if (ack[0] > (uint64_t)s->size) {
+    s->acked = 0;
+    write_ack(s);  // else it would count once the file has grown to it
+  }
 }
 
 static void lock(gw_spool *s) {

@@ -134,6 +134,34 @@ static void test_the_spool_survives_reopening_torn_writes_and_keeps_its_cap(void
   rmdir(dir);
 }
 
+// As after a crash of the machine that took the spool's end, but not the mark.
+static void test_an_acknowledgement_beyond_the_end_acknowledges_nothing_later(void **state) {
+  (void)state;
+  char dir[] = "/tmp/gw-spool-XXXXXX";
+  char path[64];
+  gw_spool s;
+  assert_non_null(mkdtemp(dir));
+  assert_true(eco_ok(gw_spool_open(&s, dir, 65536)));
+  assert_true(append(&s, 1) && append(&s, 2) && append(&s, 3));
+  take(&s, 1);
+  take(&s, 2);
+  gw_spool_close(&s);
+  (void)snprintf(path, sizeof path, "%s/usage.spool", dir);
+  assert_int_equal(truncate(path, 10), 0);
+  assert_true(eco_ok(gw_spool_open(&s, dir, 65536)));
+  for (int64_t i = 11; i <= 20; i++) {
+    assert_true(append(&s, i));
+  }
+  for (int64_t i = 11; i <= 20; i++) {
+    take(&s, i);
+  }
+  gw_spool_close(&s);
+  unlink(path);
+  (void)snprintf(path, sizeof path, "%s/usage.ack", dir);
+  unlink(path);
+  rmdir(dir);
+}
+
 // What a gateway that drains and its successor do with one folder, in any order: what either appended comes out, and
 // nothing is taken for acknowledged that was not.
 static void test_two_processes_share_a_spool(void **state) {
@@ -211,6 +239,7 @@ int main(void) {
       cmocka_unit_test(test_the_ring_keeps_order_and_counts_what_it_drops),
       cmocka_unit_test(test_sums_equal_the_records_exactly),
       cmocka_unit_test(test_the_spool_survives_reopening_torn_writes_and_keeps_its_cap),
+      cmocka_unit_test(test_an_acknowledgement_beyond_the_end_acknowledges_nothing_later),
       cmocka_unit_test(test_two_processes_share_a_spool),
       cmocka_unit_test(test_without_a_folder_the_spool_is_in_memory),
   };
