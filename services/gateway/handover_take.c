@@ -100,7 +100,7 @@ static eco_status become_holder(const struct sockaddr_un *at, gw_sockets *socket
     return eco_error(ECO_INTERNAL, "hand-over socket %s: cannot take its lock file", at->sun_path);
   }
   *peer = connect_to(at);
-  if (*peer < 0) {
+  if (*peer < 0 && nobody_there(errno)) {
     sockets->path_fd = bind_path(at);
   }
   eco_status st = *peer < 0 && sockets->path_fd < 0
