@@ -11,6 +11,7 @@ from . import api, layout, namespace
 from .process import Process
 
 PARTS = ("etcd", "apiserver", "controller-manager", "scheduler", "podrunner")
+NODE_GRACE_S = int(os.environ.get("ECOLINK_KUBE_NODE_GRACE_S", "8"))
 READY_S = float(os.environ.get("ECOLINK_KUBE_READY_S", "120"))
 
 KUBECONFIG = """apiVersion: v1
@@ -110,7 +111,7 @@ class Plane:
                 "--allocate-node-cidrs=true", f"--cluster-cidr={r.pod_cidr}", "--node-cidr-mask-size=21",
                 f"--service-cluster-ip-range={r.service_cidr}",
                 f"--flex-volume-plugin-dir={r.path('flexvolume')}",  # the default is a folder of the system's
-                "--node-monitor-period=1s", "--node-monitor-grace-period=8s", "--profiling=false", "--v=1"]
+                "--node-monitor-period=1s", f"--node-monitor-grace-period={NODE_GRACE_S}s", "--profiling=false", "--v=1"]
 
     def _scheduler(self, pki):
         r = self.region
