@@ -187,17 +187,18 @@ def main(path):
             for size in SIZES:
                 result["instances"][str(size)] = world.measure(size, watching)
                 print(f"bench: {size} instances: {json.dumps(result['instances'][str(size)])}", file=sys.stderr, flush=True)
+            result["load_after"] = os.getloadavg()
+            with open(path, "w", encoding="utf-8") as f:
+                json.dump(result, f, indent=1)
+            print(table(result))
+            print(f"load of the machine (1, 5, 15 min) before: {load}, after: {result['load_after']}", flush=True)
         finally:
             if world.service:
                 world.service.stop()
-            for kind in ("deployments", "persistentvolumeclaims", "networkpolicies"):
-                for api in world.api.values():
-                    api.call("DELETE", world.path(kind))
-    result["load_after"] = os.getloadavg()
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump(result, f, indent=1)
-    print(table(result))
-    print(f"load of the machine (1, 5, 15 min) before: {load}, after: {result['load_after']}")
+            if os.environ.get("BENCH_KEEP") == "1":  # else the cluster goes, and they with it
+                for kind in ("deployments", "persistentvolumeclaims", "networkpolicies"):
+                    for api in world.api.values():
+                        api.call("DELETE", world.path(kind))
 
 
 if __name__ == "__main__":
