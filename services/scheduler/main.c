@@ -1,4 +1,6 @@
 // The scheduler: placement, the lifecycle of instances, reconcilers, the meter. This file is its table.
+#include <malloc.h>
+
 #include "app.h"
 #include "consumers.h"
 #include "ecolink/v1/billing.pb-c.h"
@@ -17,6 +19,7 @@ extern const eco_migration scheduler_migrations[];
 
 #define D(name) &ecolink__v1__##name##__descriptor
 enum { ANYBODY = ECO_ALLOW_TEAM | ECO_ALLOW_INFERENCE | ECO_ALLOW_OPERATOR };
+enum { ARENAS_MAX = 2 };
 
 static const eco_rpc_def RPCS[] = {
     {"Launch", D(launch_request), D(instance), ECO_RPC_MANUAL, ECO_ALLOW_TEAM, rpc_launch},
@@ -87,5 +90,7 @@ static const eco_service_def SERVICE = {
 };
 
 int main(int argc, char **argv) {
+  // threads that list thousands of objects would each keep an arena of that size
+  (void)mallopt(M_ARENA_MAX, ARENAS_MAX);
   return eco_service_main(&SERVICE, argc, argv);
 }
