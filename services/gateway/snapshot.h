@@ -168,8 +168,8 @@ void gw_reader_end(gw_store *st, unsigned index);
 
 // ---- the snapshot file (snapshot_file.c) ----
 // "ECOGWS1\n", then records [u8 type][u32 length][payload] (little-endian), type 1 key (32 bytes of hash + KeyEntry),
-// 2 route (RouteEntry), 0 end with the SHA-256 of all before. Written to <path>.<pid>.tmp and renamed: two
-// processes may save at once, one that drains and its successor.
+// 2 route (RouteEntry), 0 end with the SHA-256 of all before. Written to <path>.tmp, under the lock of <path>.lock,
+// and renamed. Saving fails (ECO_OVERLOADED) while another process does it.
 eco_status gw_snapshot_save(gw_store *st, unsigned reader, const char *path);
 eco_status gw_snapshot_load(gw_store *st, const char *path, size_t *keys, size_t *routes);
 // `ecolink-gateway snapshot-from-json IN OUT`: for tests and for operators in need. Returns the exit code.

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <yyjson.h>
@@ -13,7 +14,14 @@
 #include "snapshot.h"
 
 static const char MAGIC[] = "ECOGWS1\n";
-enum { MAGIC_LEN = sizeof MAGIC - 1, RECORD_KEY = 1, RECORD_ROUTE = 2, RECORD_END = 0, PAYLOAD_MAX = 64 * 1024 };
+enum {
+  MAGIC_LEN = sizeof MAGIC - 1,
+  RECORD_KEY = 1,
+  RECORD_ROUTE = 2,
+  RECORD_END = 0,
+  PAYLOAD_MAX = 64 * 1024,
+  SAVE_PATH_MAX = 4096
+};
 
 typedef struct file_writer {
   FILE *f;
@@ -73,11 +81,9 @@ static void write_all(file_writer *w, const gw_snapshot *s) {
   w->failed = w->failed || fwrite(sum, 1, sizeof sum, w->f) != sizeof sum;
 }
 
-eco_status gw_snapshot_save(gw_store *st, unsigned reader, const char *path) {
-  char tmp[4096];
-  if (snprintf(tmp, sizeof tmp, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof tmp) {
-    return eco_error(ECO_INTERNAL, "snapshot file: path too long");
-  }
+static eco_status save(gw_store *st, unsigned reader, const char *path) {
+  char tmp[SAVE_PATH_MAX];
+  (void)snprintf(tmp, sizeof tmp, "%s.tmp", path);
   int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   file_writer w = {.f = fd >= 0 ? fdopen(fd, "w") : NULL};
   if (!w.f) {
@@ -96,6 +102,24 @@ eco_status gw_snapshot_save(gw_store *st, unsigned reader, const char *path) {
     return eco_error(ECO_INTERNAL, "snapshot file %s: %m", path);
   }
   return eco_success();
+}
+
+// Two processes may want to save at once, one that drains and its successor. The lock is let go with its process, so
+// that a kill leaves one unfinished file, which the next save overwrites.
+eco_status gw_snapshot_save(gw_store *st, unsigned reader, const char *path) {
+  char name[SAVE_PATH_MAX];
+  if (snprintf(name, sizeof name, "%s.lock", path) >= (int)sizeof name) {
+    return eco_error(ECO_INTERNAL, "snapshot file: path too long");
+  }
+  int lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (lock < 0) {
+    return eco_error(ECO_INTERNAL, "snapshot file %s: %m", name);
+  }
+  eco_status saved = flock(lock, LOCK_EX | LOCK_NB) == 0
+                         ? save(st, reader, path)
+                         : eco_error(ECO_OVERLOADED, "snapshot file %s: another process is saving it", path);
+  close(lock);
+  return saved;
 }
 
 static bool load_key(gw_store *st, const uint8_t *p, size_t n) {

@@ -1,8 +1,10 @@
 // The snapshot store against a plain model; readers beside a writer; the file.
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "cmocka_all.h"
@@ -160,6 +162,39 @@ static void test_readers_beside_a_writer_never_see_freed_memory(void **state) {
   gw_store_free(r[0].st);
 }
 
+// A gateway that drains and its successor save to one path; one that was killed in between has left a piece.
+static void test_two_processes_save_one_after_the_other_and_a_killed_one_leaves_one_piece(void **state) {
+  (void)state;
+  char dir[] = "/tmp/gw-snapshot-XXXXXX";
+  char path[64];
+  char tmp[80];
+  char lock[80];
+  assert_non_null(mkdtemp(dir));
+  (void)snprintf(path, sizeof path, "%s/snapshot", dir);
+  (void)snprintf(tmp, sizeof tmp, "%s.tmp", path);
+  (void)snprintf(lock, sizeof lock, "%s.lock", path);
+  gw_store *st = gw_store_new(1);
+  put_key(st, 1, 5);
+  gw_store_publish(st);
+  FILE *piece = fopen(tmp, "we");
+  assert_true(piece && fputs("a piece that is longer than what is saved now", piece) > 0 && fclose(piece) == 0);
+  int other = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  assert_true(other >= 0 && flock(other, LOCK_EX) == 0);
+  assert_false(eco_ok(gw_snapshot_save(st, 0, path)));
+  assert_int_equal(access(path, F_OK), -1);
+  close(other);
+  assert_true(eco_ok(gw_snapshot_save(st, 0, path)));
+  gw_store_free(st);
+  size_t keys = 0;
+  size_t routes = 0;
+  st = gw_store_new(1);
+  assert_true(eco_ok(gw_snapshot_load(st, path, &keys, &routes)));
+  assert_int_equal(keys, 1);
+  gw_store_free(st);
+  assert_true(unlink(path) == 0 && unlink(lock) == 0);
+  assert_int_equal(rmdir(dir), 0);  // nothing else lies there
+}
+
 static void test_the_file_brings_back_what_was_saved_and_a_damaged_one_nothing(void **state) {
   (void)state;
   char path[] = "/tmp/gw-snapshot-XXXXXX";
@@ -214,6 +249,9 @@ static void test_the_file_brings_back_what_was_saved_and_a_damaged_one_nothing(v
     }
   }
   unlink(path);
+  char lock[64];
+  (void)snprintf(lock, sizeof lock, "%s.lock", path);
+  unlink(lock);
 }
 
 static void test_malformed_routes_are_refused(void **state) {
@@ -238,6 +276,7 @@ int main(void) {
       cmocka_unit_test(test_the_store_agrees_with_a_plain_table_after_any_changes),
       cmocka_unit_test(test_a_snapshot_stays_whole_while_it_is_held),
       cmocka_unit_test(test_readers_beside_a_writer_never_see_freed_memory),
+      cmocka_unit_test(test_two_processes_save_one_after_the_other_and_a_killed_one_leaves_one_piece),
       cmocka_unit_test(test_the_file_brings_back_what_was_saved_and_a_damaged_one_nothing),
       cmocka_unit_test(test_malformed_routes_are_refused),
   };
