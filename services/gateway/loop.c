@@ -198,6 +198,7 @@ static bool take_event(gw_loop *loop, const struct epoll_event *e) {
   if (e->data.ptr == &loop->uv) {
     return true;
   }
+  // Listeners are watched as the places in which their numbers stand, connections as themselves.
   const uintptr_t at = (uintptr_t)e->data.ptr - (uintptr_t)loop->listeners;
   if (at >= sizeof loop->listeners) {
     gw_io_event(e->data.ptr, e->events);

@@ -93,6 +93,16 @@ static void take(gw_spool *s, int64_t sequence) {
   gw_spool_ack(s, end);
 }
 
+static void remove_spool(const char *dir) {
+  static const char *const NAMES[] = {"usage.spool", "usage.ack"};
+  char path[64];
+  for (size_t i = 0; i < 2; i++) {
+    (void)snprintf(path, sizeof path, "%s/%s", dir, NAMES[i]);
+    unlink(path);
+  }
+  rmdir(dir);
+}
+
 static void test_the_spool_survives_reopening_torn_writes_and_keeps_its_cap(void **state) {
   (void)state;
   char dir[] = "/tmp/gw-spool-XXXXXX";
@@ -156,10 +166,7 @@ static void test_an_acknowledgement_beyond_the_end_acknowledges_nothing_later(vo
     take(&s, i);
   }
   gw_spool_close(&s);
-  unlink(path);
-  (void)snprintf(path, sizeof path, "%s/usage.ack", dir);
-  unlink(path);
-  rmdir(dir);
+  remove_spool(dir);
 }
 
 // What a gateway that drains and its successor do with one folder, in any order: what either appended comes out, and
@@ -217,11 +224,7 @@ static void test_two_processes_share_a_spool(void **state) {
   for (int i = 0; i < 2; i++) {
     gw_spool_close(&s[i]);
   }
-  (void)snprintf(path, sizeof path, "%s/usage.spool", dir);
-  unlink(path);
-  (void)snprintf(path, sizeof path, "%s/usage.ack", dir);
-  unlink(path);
-  rmdir(dir);
+  remove_spool(dir);
 }
 
 static void test_without_a_folder_the_spool_is_in_memory(void **state) {
