@@ -33,7 +33,10 @@ static void on_disconnected(natsConnection *nc, void *arg) {
 static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus err, void *arg) {
   (void)nc;
   (void)sub;
-  (void)arg;
+  eco_service *svc = arg;
+  if (err == NATS_MISSED_HEARTBEAT) {
+    atomic_fetch_add(&svc->silences, 1);
+  }
   eco_log(ECO_LOG_WARN, "bus error", ECO_F_STR("error", natsStatus_GetText(err)));
 }
 

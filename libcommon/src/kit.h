@@ -78,6 +78,7 @@ struct eco_service {
   natsConnection *nc;
   jsCtx *js;
   atomic_uint reconnects;  // grows with each (re)connect; threads compare with what they saw
+  atomic_uint silences;    // likewise with each subscription whose server's heartbeats stay away
   atomic_bool connected;
   pthread_mutex_t kv_lock;
   kit_kv_handle kv[KIT_KV_BUCKETS_MAX];  // guarded by kv_lock; owned buckets

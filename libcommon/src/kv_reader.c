@@ -1,6 +1,7 @@
-// A bucket kept in step with its owner: a feed of its content, plus a full re-read at reconnect, on any error and every
-// 30 s (updates are missed after a bucket was made again). Versions never go back; a key is removed for being absent
-// only when the bucket's _generation is there: an empty or lost bucket means "unknown", keep what you have.
+// A bucket kept in step with its owner: a feed of its content, plus a full re-read at reconnect, on any error, when a
+// feed falls silent (its bucket was lost and made again) and every 30 s. Versions never go back; a key is removed for
+// being absent only when the bucket's _generation is there: an empty or lost bucket means "unknown", keep what you
+// have.
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,10 +171,15 @@ static void drop_absent(eco_kv_reader *r) {
   }
 }
 
+// What the bus has told of breaks so far; another number than before: a feed may have ended unseen.
+static unsigned breaks(const eco_kv_reader *r) {
+  return atomic_load(&r->svc->reconnects) + atomic_load(&r->svc->silences);
+}
+
 // Follows updates until the next full read is due or something broke.
-static void follow(eco_kv_reader *r, const kv_feed *feed, unsigned reconnects) {
+static void follow(eco_kv_reader *r, const kv_feed *feed, unsigned breaks_before) {
   int64_t until = eco_boottime_ms() + READER_REREAD_MS;
-  while (!reader_stopping(r) && eco_boottime_ms() < until && atomic_load(&r->svc->reconnects) == reconnects) {
+  while (!reader_stopping(r) && eco_boottime_ms() < until && breaks(r) == breaks_before) {
     natsMsg *m = NULL;
     natsStatus s = natsSubscription_NextMsg(&m, feed->sub, READER_SLICE_MS);
     if (s == NATS_TIMEOUT) {
@@ -193,7 +199,7 @@ static void follow(eco_kv_reader *r, const kv_feed *feed, unsigned reconnects) {
 // One full read and what follows it. False: not even the read worked.
 static bool reader_turn(eco_kv_reader *r) {
   kv_feed feed;
-  unsigned reconnects = atomic_load(&r->svc->reconnects);
+  unsigned breaks_before = breaks(r);
   bool good = kv_feed_open(r->svc, r->bucket, &feed) == NATS_OK && read_all(r, &feed);
   if (good) {
     atomic_store(&r->whole, atomic_load(&r->whole) || r->generation_seen);
@@ -201,7 +207,7 @@ static bool reader_turn(eco_kv_reader *r) {
     if (r->fns.synced != NULL) {
       r->fns.synced(r->arg);
     }
-    follow(r, &feed, reconnects);
+    follow(r, &feed, breaks_before);
   }
   kv_feed_close(&feed);
   return good;

@@ -23,8 +23,11 @@ class Bus:
     def __init__(self, stack):
         self.stack, self.version = stack, 0
         for name in ("keys", "routes", "health"):
-            make_bucket(stack, name)
-            stack.nats.js_publish(f"$KV.{name}._generation", pb.common.KvEntry(version=1).SerializeToString())
+            self.make(name)
+
+    def make(self, name):
+        make_bucket(self.stack, name)
+        self.stack.nats.js_publish(f"$KV.{name}._generation", pb.common.KvEntry(version=1).SerializeToString())
 
     def put(self, bucket, key, message, deleted=False, version=None):
         self.version += 1

@@ -39,6 +39,20 @@ def test_keys_and_routes_are_followed_within_a_second(stack, bus):
     assert g.stop() == 0
 
 
+def test_a_bucket_that_was_made_anew_is_followed_within_seconds(stack, bus):
+    """Its consumer dies with the old one and nobody tells: silence does, long before the next full reading (30 s)."""
+    engine = Engine()
+    bus.key()
+    bus.route(206, [engine])
+    g = Live(stack)
+    assert status(g.chat("my-llama:206")) == 200
+    stack.nats.kv_delete_bucket("routes")
+    bus.make("routes")
+    bus.route(207, [engine])
+    eventually(lambda: status(g.chat("my-llama:207")) == 200, 12, what="the route in the new bucket")
+    assert g.stop() == 0
+
+
 def test_an_older_entry_never_replaces_a_newer_one(stack, bus):
     engine = Engine()
     bus.key()
