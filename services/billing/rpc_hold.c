@@ -107,16 +107,16 @@ eco_status rpc_place_hold(eco_ctx *ctx, const void *request, void *reply) {
   return publish_balance(ctx, ctx->tx, &account);
 }
 
-// The open hold (instance, cycle) among the account's.
-static eco_status find_open(eco_ctx *ctx, const store_account *account, int64_t instance_id, int64_t cycle,
-                            const store_hold **out) {
+// Closes the instance's open hold of this cycle, or of one that followed it: a launch whose first cycle has ended
+// before it was given up has been renewed meanwhile.
+static eco_status close_open(eco_ctx *ctx, store_account *account, int64_t instance_id, int64_t cycle) {
   store_hold *holds;
   size_t count;
-  *out = NULL;
   ECO_TRY(store_holds_open(ctx, ctx->tx, account->id, &holds, &count));
   for (size_t i = 0; i < count; i++) {
-    if (holds[i].instance_id == instance_id && holds[i].cycle == cycle) {
-      *out = &holds[i];
+    if (holds[i].instance_id == instance_id && holds[i].cycle >= cycle) {
+      ECO_TRY(holds_close(ctx, ctx->tx, account, &holds[i]));
+      return publish_balance(ctx, ctx->tx, account);  // an instance has one open hold at most
     }
   }
   return eco_success();
@@ -134,13 +134,6 @@ eco_status rpc_close_hold(eco_ctx *ctx, const void *request, void *reply) {
   if (known == NULL) {
     return holds_bar(ctx, ctx->tx, account.id, r->instance_id, r->cycle, &out->hold);
   }
-  const store_hold *open;
-  ECO_TRY(find_open(ctx, &account, r->instance_id, r->cycle, &open));
-  if (open != NULL) {
-    ECO_TRY(holds_close(ctx, ctx->tx, &account, open));
-    ECO_TRY(publish_balance(ctx, ctx->tx, &account));
-    ECO_TRY(store_hold_find(ctx, ctx->tx, r->instance_id, r->cycle, &known));
-  }
-  out->hold = known;  // it has ended, now or before
-  return eco_success();
+  ECO_TRY(close_open(ctx, &account, r->instance_id, r->cycle));
+  return store_hold_find(ctx, ctx->tx, r->instance_id, r->cycle, &out->hold);  // it has ended, now or before
 }

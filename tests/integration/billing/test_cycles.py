@@ -63,6 +63,19 @@ def test_late_worker_catches_up_cycle_by_cycle(stack, billing, service):
     assert [h[4] for h in holds[1:5]] == [2 * HOUR] * 4
 
 
+def test_closing_a_launchs_hold_reaches_the_cycle_that_followed_meanwhile(stack, billing):
+    """The launch is given up behind its first cycle's end: its scheduler died with the hold placed, and the clock was stepped."""
+    account = billing.account(10)
+    hold = billing.place(account)
+    billing.meter.set(hold.instance_id, pb.scheduler.INSTANCE_STATUS_PROVISIONING)
+    stack.advance(HOUR + 1)
+    eventually(lambda: billing.statuses(hold.instance_id) == ["settled", "open"])
+    for _ in range(2):
+        assert billing.close(account, hold.instance_id).status == pb.billing.HOLD_STATUS_SETTLED
+        assert billing.statuses(hold.instance_id) == ["settled", "closed"]
+    assert billing.rows(account)[-1] == ("refund", FULL, 10) and billing.balance(account).held.micros == 0
+
+
 def test_partial_renewal_takes_all_and_warns(stack, billing):
     account = billing.account(FULL + 1.6)
     hold, _ = billing.run(account)
