@@ -18,6 +18,7 @@
 
 #include "ecolink/clock.h"
 
+// Above the ports of the local stack's own parts, below the usual ephemeral range.
 enum { PORT_FIRST = 20000, PORT_COUNT = 12000, STAT_BYTES_MAX = 1024 };
 
 static bool read_small(const char *path, char *out, size_t size) {

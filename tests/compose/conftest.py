@@ -1,7 +1,6 @@
 """The compose stack under a project name of its own, on a free port, for the whole run; nothing of it is left afterwards."""
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -11,12 +10,7 @@ TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path[:0] = [os.path.join(TREE, "tests", "shared"), os.path.dirname(os.path.abspath(__file__))]
 # pylint: disable=wrong-import-position
 from polling import poll  # noqa: E402
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from ports import free_port  # noqa: E402
 
 
 class Compose:

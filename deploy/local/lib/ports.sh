@@ -12,11 +12,12 @@ port_owner() {
   echo "${who:-another process}"
 }
 
-# Below the usual ephemeral range, so that no outgoing connection takes a port while its part is down.
+# Below the usual ephemeral range and that of replicas (20000 to 31999), so that neither an outgoing connection nor a replica,
+# of this stack or another, takes a port while its part is down.
 port_free() {
   local port
   while :; do
-    port=$((10000 + (RANDOM * 32768 + RANDOM) % 22000))
+    port=$((10000 + (RANDOM * 32768 + RANDOM) % 10000))
     [[ " ${PORTS_TAKEN:-} " == *" $port "* ]] || port_busy "$port" || break
   done
   PORTS_TAKEN="${PORTS_TAKEN:-} $port"

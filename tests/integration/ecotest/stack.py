@@ -7,7 +7,6 @@ import queue
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -20,6 +19,7 @@ from ecotest import pb
 from ecotest.nats import Nats, NoResponders
 from ecotest.protos import ROOT
 from polling import poll
+from ports import free_port
 
 ALL = ("gateway", "registry", "scheduler", "billing", "health", "probe")
 BUILD = os.environ.get("ECOLINK_BUILD_DIR", os.path.join(ROOT, "build", "dev"))
@@ -35,12 +35,6 @@ class RpcError(Exception):
 
 class NoAnswer(Exception):
     """Nobody answered the call: no service listens, or it died on the way."""
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def eventually(check, timeout=10, every=0.02, what=""):

@@ -17,6 +17,7 @@ import time
 
 import sanitized
 from polling import poll
+from ports import free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BUILD = pathlib.Path(os.environ.get("ECOLINK_BUILD_DIR", ROOT / "build" / "dev"))
@@ -36,12 +37,6 @@ OPERATOR_KEY = make_key(5)
 LIMITED_KEY = make_key(6)
 UNKNOWN_KEY = make_key(7)
 OWNER_KEY = make_key(8)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Request:
