@@ -22,6 +22,7 @@ import uuid
 
 import check_ledger
 import psycopg2
+from eco.client import Unavailable
 from ecotest import pb
 
 PENDING, PROVISIONING, RUNNING, STOPPING, STOPPED, FAILED = range(1, 7)
@@ -365,7 +366,7 @@ def settle(lab, call=None, seconds=30.0, expect=lambda world: ()):
         try:
             world = look(lab, call)
             wrong = judge(world) + list(expect(world))
-        except (OSError, RuntimeError, queue.Empty, psycopg2.Error) as e:
+        except (OSError, RuntimeError, queue.Empty, psycopg2.Error, Unavailable) as e:
             wrong = [f"the world cannot be looked at: {e}"]
         if not wrong:
             return world

@@ -10,6 +10,10 @@ _numbers = itertools.count(1)
 refused_ids = []  # the request id of each refusal that a test looked at: conftest.py finds them in the gateway's log
 
 
+class Unavailable(AssertionError):
+    """A 503 where something else was expected: not now."""
+
+
 class Client:
     def __init__(self, url, key):
         self.url, self.key = url, key
@@ -34,6 +38,8 @@ class Client:
 
     def ok(self, method, path, status=200, **kw):
         answer = self.request(method, path, **kw)
+        if answer.status_code == 503 != status:
+            raise Unavailable(f"{method} {path}: 503 {answer.text}")
         assert answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
