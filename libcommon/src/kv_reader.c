@@ -23,6 +23,7 @@ typedef struct known_key {
   int64_t version;
   uint32_t seen_in;  // the full read that saw it last
   bool gone;         // a tombstone: its version bars older values
+  bool told;         // its owner has been told of it, be it of its end
 } known_key;
 
 struct eco_kv_reader {
@@ -90,9 +91,11 @@ static known_key *know(eco_kv_reader *r, const char *key) {
   return k;
 }
 
+// Of a key that is known by its end alone, too: who began with what a file remembers has it still.
 static void tell_gone(eco_kv_reader *r, known_key *k) {
-  if (!k->gone) {
+  if (!k->gone || !k->told) {
     k->gone = true;
+    k->told = true;
     r->fns.gone(r->arg, k->key);
   }
 }
@@ -109,6 +112,7 @@ static void take_value(eco_kv_reader *r, known_key *k, const uint8_t *value, siz
       tell_gone(r, k);
     } else {
       k->gone = false;
+      k->told = true;
       r->fns.put(r->arg, k->key, entry->version, entry->value.data, entry->value.len);
     }
   }

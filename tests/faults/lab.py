@@ -215,6 +215,14 @@ class Lab(Stack):
         self.copies.append(copy)
         return copy
 
+    def replace_gateway(self):
+        """A new process takes over the sockets of the one that runs, which ends in order when what it had is done."""
+        old = self.pid("gateway")
+        child = self._spawn("gateway", self.parts["gateway"].env)
+        wait(lambda: not self.alive_pid(old), "the end of the gateway that was replaced", 60)
+        assert child.poll() is None, f"the gateway that took over ended with {child.returncode}"
+        self._note_start("gateway", child.pid)
+
     def end_copies(self):
         for copy in self.copies:
             # before its main function waits for signals, one ends it at once: then it was no copy yet

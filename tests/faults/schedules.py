@@ -19,6 +19,7 @@ from workload import Caller
 VICTIMS = (*PARTS, "replica")
 PATIENCE_S = 60
 TENANT_KEPT = 5  # schedules, then the users get an account of their own
+REPLACED_EVERY = 6  # schedules: then it begins with a new gateway in the old one's place
 
 
 class Crowd:
@@ -277,6 +278,12 @@ def stir_messages(run):
         run.note(f"(not all of it: {type(e).__name__})")  # an earlier fault of this schedule has the bus
 
 
+def replace_gateway(run):
+    """Under traffic, by hand-over: what no caller may notice. Only in a world that is whole: a successor needs the bus to be ready."""
+    run.note("gateway replaced")
+    run.lab.replace_gateway()
+
+
 FAULTS = (kill_one, kill_one, kill_two, kill_two, away, lose_jetstream, full_disk, step_clock, step_clock, second_copy, pause_one,
           pause_one, pause_bus, stir_messages, stir_messages)
 
@@ -293,6 +300,8 @@ def run_schedule(crowd, seed, say=print):
     used = usage(crowd)
     workers = [Worker(run.rng.choice(USERS), crowd, (seed << 8) + n) for n in range(2)]
     faults = [run.rng.choice(FAULTS) for _ in range(run.rng.choice([1, 1, 2, 2, 3]))]
+    if seed % REPLACED_EVERY == 0:
+        faults.insert(0, replace_gateway)
     try:
         with Caller(crowd.canary_owner, crowd.canary) as caller:
             for worker in workers:

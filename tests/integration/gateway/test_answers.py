@@ -245,16 +245,19 @@ BROKEN = {  # long enough that its beginning goes out before its end has come; w
 }
 
 
-@pytest.mark.parametrize("what", BROKEN)
-def test_an_event_too_long_to_hold_that_breaks_off_is_not_taken_for_a_whole_one(world, what):
+def break_off(what):
     def script(c, r):
         c.send(SSE_HEAD + chunk(delta("a")))
         for piece in BROKEN[what]:
             c.send(chunk(piece))
             time.sleep(0.05)  # act: what is too long to hold goes out alone
         drop(c, r)
+    return script
 
-    world.a.script = script
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_an_event_too_long_to_hold_that_breaks_off_is_not_taken_for_a_whole_one(world, what):
+    world.a.script = break_off(what)
     c = open_stream(world.g)
     c.head()
     data = c.chunks()
@@ -263,6 +266,18 @@ def test_an_event_too_long_to_hold_that_breaks_off_is_not_taken_for_a_whole_one(
     assert json.loads(whole[1])["choices"][0]["delta"]["content"] == "a"
     assert broken[0] == b"error" and not is_json(broken[1])
     assert last[0] == b"" and json.loads(last[1])["error"]["code"] == "upstream_error"
+
+
+@pytest.mark.parametrize("what", sorted(BROKEN.keys() - {"of text"}))  # which the SDK takes for the end: it looks for "[DONE]" in front alone
+def test_openai_sdk_fails_at_a_long_event_that_breaks_off(world, what):
+    openai = pytest.importorskip("openai", reason="the openai client is not installed")
+    world.a.script = break_off(what)
+    api = openai.OpenAI(base_url=f"http://127.0.0.1:{world.g.port}/v1", api_key=KEY, max_retries=0, timeout=20)
+    stream = api.chat.completions.create(model="my-llama:142", messages=[{"role": "user", "content": "hi"}], stream=True)
+    taken = []
+    with pytest.raises((openai.APIError, ValueError)):  # the error event's, or that of the broken one, which is no JSON
+        taken.extend(piece.choices[0].delta.content for piece in stream)
+    assert taken == ["a"]
 
 
 def test_a_stream_that_moves_to_the_other_region_brings_nothing_of_the_first(make):

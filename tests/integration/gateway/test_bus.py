@@ -220,6 +220,20 @@ def test_a_gateway_that_has_just_started_gives_no_final_answer_about_what_it_has
     assert g.stop() == 0
 
 
+def test_a_route_withdrawn_while_the_gateway_was_away_is_gone_although_its_file_knows_it(stack, bus):
+    """The bucket tells of nothing but its end: no other route is there that would show that it is no lost one."""
+    stack.nats.kv_delete_bucket("routes")
+    bus.make("routes")
+    bus.route(208, [Engine()])
+    g = Live(stack)
+    eventually(lambda: status(g.chat("my-llama:208")) == 200, 5, what="the route is known")
+    assert g.stop() == 0
+    bus.no_route(208)
+    g.start()
+    eventually(lambda: status(g.chat("my-llama:208")) == 404, 5, what="the route is gone")
+    assert g.stop() == 0
+
+
 def test_without_nats_it_serves_on_restarts_from_its_file_and_loses_no_usage(stack, bus):
     engine = usage_engine()
     bus.route(240, [engine])
