@@ -31,15 +31,30 @@ pace pace_of(const instance_row *inst, const replica_facts *facts, const reconci
   return out;
 }
 
-int64_t pace_ms(pace p) {
-  switch (p) {
+// Spread out, so that what was asked together is not asked together for ever.
+static int64_t trusted_until_ms(const instance_row *inst, const replica_row *r, const replica_memory *memory) {
+  return memory->answered_ms + PACE_ASK_MS - (inst->id * 7919 + r->id * 104729) % (PACE_ASK_MS / 4);
+}
+
+int64_t pace_due_ms(const instance_row *inst, const replica_facts *facts, const reconcile_plan *plan, int64_t now_ms) {
+  switch (pace_of(inst, facts, plan)) {
     case PACE_QUIET:
-      return PACE_QUIET_MS;
+      break;
     case PACE_WAITING:
-      return PACE_WAITING_MS;
+      return now_ms + PACE_WAITING_MS;
     default:
       return 0;
   }
+  int64_t due_ms = now_ms + PACE_ASK_MS;
+  for (int i = 0; i < inst->replica_count; i++) {
+    if (facts[i].here && !inst->replicas[i].gone) {
+      bool judged = facts[i].seen.ready_since_us != 0;  // by its node
+      int64_t until_ms = judged ? trusted_until_ms(inst, &inst->replicas[i], &facts[i].memory) : now_ms;
+      due_ms = until_ms < due_ms ? until_ms : due_ms;
+    }
+  }
+  due_ms = due_ms > now_ms ? due_ms : now_ms;
+  return (due_ms / PACE_QUIET_MS + 1) * PACE_QUIET_MS;  // those of ten seconds together
 }
 
 bool pace_trusts(const instance_row *inst, const replica_row *r, const replica_observation *seen,
@@ -48,8 +63,6 @@ bool pace_trusts(const instance_row *inst, const replica_row *r, const replica_o
       strcmp(r->run_id, seen->run_id) != 0 || strcmp(r->host, seen->host) != 0 || r->port != seen->port) {
     return false;
   }
-  // spread out, so that what was asked together is not asked together for ever
-  int64_t trusted_ms = PACE_ASK_MS - (inst->id * 7919 + r->id * 104729) % (PACE_ASK_MS / 4);
-  return memory->answered_ms && now_ms - memory->answered_ms < trusted_ms &&
+  return memory->answered_ms && now_ms < trusted_until_ms(inst, r, memory) &&
          memory->answered_version == inst->version && memory->answered_ready_us == seen->ready_since_us;
 }

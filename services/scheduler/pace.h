@@ -1,8 +1,9 @@
-// How often a region is looked at as a whole, and which replicas are asked again. Pure.
+// How soon an instance is judged again, and which replicas are asked again. Pure.
 //
 // A driver that tells its changes (driver_ops.version) lets passes be left out while neither the cluster nor a row has
-// changed: a region of a thousand instances then costs a comparison a second. Whatever is pending keeps the pace up;
-// and a whole pass comes from time to time in any case, since nothing here may depend on having seen every change.
+// changed: a region of a thousand instances then costs a comparison a second. A pass that does look judges what has
+// changed (roster.h), and what is due: whatever is pending soon, the settled once a minute, since nothing here may
+// depend on having seen every change.
 #ifndef SCHEDULER_PACE_H
 #define SCHEDULER_PACE_H
 
@@ -10,7 +11,7 @@
 
 enum {
   PACE_WAITING_MS = 2000,  // deadlines run, but nothing can be done before something changes
-  PACE_QUIET_MS = 10000,
+  PACE_QUIET_MS = 10000,   // a region is looked at so often in any case; what is due by then is taken together
   // A replica whose node judges it Ready is asked by ourselves so often; health's probes find sooner what ails it, and
   // their verdict is a change of the instance's row, after which it is asked at once.
   PACE_ASK_MS = 60000,
@@ -20,8 +21,9 @@ typedef enum pace { PACE_QUIET, PACE_WAITING, PACE_BUSY } pace;
 
 // What an instance asks for after it was judged.
 pace pace_of(const instance_row *inst, const replica_facts *facts, const reconcile_plan *plan);
-// Milliseconds after which a whole pass is due although nothing has changed.
-int64_t pace_ms(pace p);
+// When it is judged again although nothing has changed: boot time; 0: by the next pass. facts: as they are after it was
+// judged.
+int64_t pace_due_ms(const instance_row *inst, const replica_facts *facts, const reconcile_plan *plan, int64_t now_ms);
 // Whether a Ready replica need not be asked: its last answer was good, and nothing has changed since.
 bool pace_trusts(const instance_row *inst, const replica_row *r, const replica_observation *seen,
                  const replica_memory *memory, int64_t now_ms);

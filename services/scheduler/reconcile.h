@@ -1,16 +1,12 @@
-// One pass of one region: observe, judge (reconcile_rules.h), write, act. Called by the region's thread while it leads.
+// One pass of one region: observe, judge whose turn it is (roster.h, reconcile_rules.h), write, act. Called by the
+// region's thread while it leads.
 #ifndef SCHEDULER_RECONCILE_H
 #define SCHEDULER_RECONCILE_H
 
 #include "pace.h"
 #include "reconcile_rules.h"
+#include "roster.h"
 #include "store.h"
-
-typedef struct remembered {
-  int64_t instance_id;
-  int replica_id;
-  replica_memory memory;
-} remembered;
 
 // What a region's thread keeps between passes. Zeroed at first; reconcile_forget when leadership is lost.
 typedef struct region_memory {
@@ -21,12 +17,11 @@ typedef struct region_memory {
   int64_t last_watermark_ms;  // and of the last one that advanced its watermark
   int64_t failing_since_ms;   // the driver's list fails since; 0: it works
   bool prune_refused;
-  // what the last whole pass saw, and until when it stands while nothing changes; 0: the next pass is a whole one
-  int64_t next_whole_ms;
+  // what the last look saw, and until when it stands while nothing changes; 0: the next pass looks
+  int64_t next_look_ms;
   uint64_t driver_version;
   store_stamp stamp;
-  remembered *known;  // sorted by (instance, replica); malloc'd
-  size_t known_count;
+  roster roster;
 } region_memory;
 
 ECO_CHECKED eco_status reconcile_pass(eco_ctx *ctx, region_memory *region, int64_t epoch);

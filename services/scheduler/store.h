@@ -6,6 +6,7 @@
 #include "ecolink/service.h"
 #include "instance.h"
 #include "placement.h"
+#include "roster.h"
 
 typedef enum store_lock { STORE_READ, STORE_LOCK } store_lock;
 
@@ -43,7 +44,14 @@ ECO_CHECKED eco_status store_instance_routed(eco_tx *tx, eco_arena *arena, insta
 // Instances with a replica in the region that is not gone, their launch answered.
 ECO_CHECKED eco_status store_instance_in_region(eco_tx *tx, eco_arena *arena, const char *region, instance_row **out,
                                                 size_t *count);
-// Differs whenever a row that a region's pass reads was changed, came or went.
+// Those of them that are named in ids, ascending.
+ECO_CHECKED eco_status store_instance_pick(eco_tx *tx, eco_arena *arena, const char *region, const int64_t *ids,
+                                           size_t n, instance_row **out, size_t *count);
+// The replicas that are in the region and not gone, their launch answered, sorted by instance and replica.
+ECO_CHECKED eco_status store_region_keys(eco_tx *tx, eco_arena *arena, const char *region, roster_key **out,
+                                         size_t *count);
+// Differs when an instance of the region was changed, came or went; what two changes hide from each other the keys
+// tell.
 typedef struct store_stamp {
   int64_t count;
   int64_t versions;
@@ -67,6 +75,8 @@ ECO_CHECKED eco_status store_leavings(eco_tx *tx, eco_arena *arena, int64_t befo
 ECO_CHECKED eco_status store_leavings_dropped(eco_tx *tx, int64_t id);
 
 // ---- replicas (store_replica.c) ----
+// The literal of a bigint[].
+const char *store_ids(eco_arena *arena, const int64_t *ids, size_t count);
 ECO_CHECKED eco_status store_replica_insert(eco_tx *tx, int64_t instance_id, const replica_row *r);
 ECO_CHECKED eco_status store_replica_save(eco_tx *tx, int64_t instance_id, replica_row *r);  // version + 1
 // Fills .replicas of each of the instances.

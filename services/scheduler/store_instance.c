@@ -45,10 +45,15 @@ static const char SQL_PAGE[] =
     "SELECT " INSTANCE_COLUMNS
     " FROM instances WHERE id::text COLLATE \"C\" > $1 ORDER BY id::text COLLATE \"C\" LIMIT $2";
 static const char SQL_ROUTED[] = "SELECT " INSTANCE_COLUMNS " FROM instances WHERE status IN (1, 2, 3) ORDER BY id";
-static const char SQL_IN_REGION[] =
-    "SELECT " INSTANCE_COLUMNS
-    " FROM instances i WHERE launch_state = 'done' AND EXISTS"
-    " (SELECT 1 FROM replicas r WHERE r.instance_id = i.id AND r.region = $1 AND NOT r.gone) ORDER BY id";
+#define IN_REGION                                            \
+  "SELECT " INSTANCE_COLUMNS                                 \
+  " FROM instances i WHERE launch_state = 'done' AND EXISTS" \
+  " (SELECT 1 FROM replicas r WHERE r.instance_id = i.id AND r.region = $1 AND NOT r.gone)"
+static const char SQL_IN_REGION[] = IN_REGION " ORDER BY id";
+static const char SQL_PICK[] = IN_REGION " AND id = ANY ($2::bigint[]) ORDER BY id";
+static const char SQL_KEYS[] =
+    "SELECT r.instance_id, r.id, i.version FROM replicas r JOIN instances i ON i.id = r.instance_id"
+    " WHERE r.region = $1 AND NOT r.gone AND i.launch_state = 'done' ORDER BY r.instance_id, r.id";
 // Every change of an instance and its replicas adds one to its version.
 static const char SQL_STAMP[] =
     "SELECT count(*), coalesce(sum(i.version), 0)::bigint, coalesce((SELECT prune_confirmed FROM regions WHERE name = "
@@ -238,6 +243,26 @@ eco_status store_instance_in_region(eco_tx *tx, eco_arena *arena, const char *re
   eco_rows *rows = NULL;
   ECO_TRY(eco_tx_exec(tx, SQL_IN_REGION, &rows, ECO_PARAMS(eco_p_str(region))));
   return read_rows(tx, arena, rows, out, count);
+}
+
+eco_status store_instance_pick(eco_tx *tx, eco_arena *arena, const char *region, const int64_t *ids, size_t n,
+                               instance_row **out, size_t *count) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(tx, SQL_PICK, &rows, ECO_PARAMS(eco_p_str(region), eco_p_str(store_ids(arena, ids, n)))));
+  return read_rows(tx, arena, rows, out, count);
+}
+
+eco_status store_region_keys(eco_tx *tx, eco_arena *arena, const char *region, roster_key **out, size_t *count) {
+  eco_rows *rows = NULL;
+  ECO_TRY(eco_tx_exec(tx, SQL_KEYS, &rows, ECO_PARAMS(eco_p_str(region))));
+  *count = eco_rows_count(rows);
+  *out = eco_alloc_array(arena, *count + 1, sizeof(**out));
+  for (size_t k = 0; k < *count; k++) {
+    (*out)[k] = (roster_key){.instance_id = eco_row_i64(rows, k, 0),
+                             .replica_id = (int)eco_row_i64(rows, k, 1),
+                             .version = eco_row_i64(rows, k, 2)};
+  }
+  return eco_success();
 }
 
 eco_status store_startup_estimate(eco_tx *tx, const instance_row *i, int *seconds) {

@@ -99,20 +99,28 @@ static size_t find(const instance_row *list, size_t count, size_t from, int64_t 
   return count;
 }
 
+const char *store_ids(eco_arena *arena, const int64_t *ids, size_t count) {
+  size_t cap = count * 21 + 3;  // "{", 20 digits and a comma each, "}"
+  char *out = eco_alloc(arena, cap);
+  size_t used = (size_t)snprintf(out, cap, "{");
+  for (size_t k = 0; k < count; k++) {
+    used += (size_t)snprintf(out + used, cap - used, "%s%lld", k ? "," : "", (long long)ids[k]);
+  }
+  (void)snprintf(out + used, cap - used, "}");
+  return out;
+}
+
 eco_status store_replicas_load(eco_tx *tx, instance_row *list, size_t count) {
   if (count == 0) {
     return eco_success();
   }
   eco_arena *scratch = eco_arena_new();
-  size_t cap = count * 21 + 3;  // "{", 20 digits and a comma each, "}"
-  char *ids = eco_alloc(scratch, cap);
-  size_t used = 0;
+  int64_t *ids = eco_alloc_array(scratch, count, sizeof(*ids));
   for (size_t k = 0; k < count; k++) {
-    used += (size_t)snprintf(ids + used, cap - used, "%s%lld", k ? "," : "{", (long long)list[k].id);
+    ids[k] = list[k].id;
   }
-  snprintf(ids + used, cap - used, "}");
   eco_rows *rows = NULL;
-  eco_status st = eco_tx_exec(tx, SQL_LOAD, &rows, ECO_PARAMS(eco_p_str(ids)));
+  eco_status st = eco_tx_exec(tx, SQL_LOAD, &rows, ECO_PARAMS(eco_p_str(store_ids(scratch, ids, count))));
   eco_arena_free(scratch);
   ECO_TRY(st);
   size_t at = 0;

@@ -1,4 +1,4 @@
-// When a whole pass is due, and which replicas are asked again.
+// When an instance is judged again, and which replicas are asked again.
 #include <stdio.h>
 #include <string.h>
 
@@ -46,8 +46,35 @@ static void test_a_settled_instance_is_quiet(void **state) {
   (void)state;
   scene s = settled();
   assert_int_equal(pace_after(&s), PACE_QUIET);
-  assert_true(pace_ms(PACE_QUIET) > pace_ms(PACE_WAITING));
-  assert_int_equal(pace_ms(PACE_BUSY), 0);
+}
+
+static int64_t due_after(const scene *s, int64_t now_ms) {
+  return pace_due_ms(&s->inst, s->facts, &s->plan, now_ms);
+}
+
+static void test_whats_pending_is_judged_soon(void **state) {
+  (void)state;
+  scene s = settled();
+  s.plan.undecided = true;
+  assert_int_equal(due_after(&s, 1000001), 0);
+  s = settled();
+  s.inst.replicas[1].ready = false;
+  assert_int_equal(due_after(&s, 1000001), 1000001 + PACE_WAITING_MS);
+}
+
+static void test_a_settled_instance_is_judged_when_its_answer_is_old(void **state) {
+  (void)state;
+  scene s = settled();
+  int64_t due_ms = due_after(&s, 1000001);
+  assert_true(trusted(&s, due_ms - PACE_QUIET_MS - 1));  // gathered with others, but no later than that
+  assert_false(trusted(&s, due_ms));
+  assert_true(due_ms <= 1000001 + PACE_ASK_MS + PACE_QUIET_MS);
+  assert_int_equal(due_ms % PACE_QUIET_MS, 0);
+  s.facts[0].memory.answered_ms = 1000;  // long ago: it was not asked for want of something
+  assert_true(due_after(&s, 1000001) > 1000001);
+  s = settled();
+  s.facts[0].seen.ready_since_us = 0;
+  assert_true(due_after(&s, 1000001) <= 1000001 + PACE_QUIET_MS);
 }
 
 static void test_whatever_is_pending_keeps_the_pace_up(void **state) {
@@ -153,6 +180,8 @@ static void test_a_driver_that_does_not_judge_is_asked_each_time(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_a_settled_instance_is_quiet),
+      cmocka_unit_test(test_whats_pending_is_judged_soon),
+      cmocka_unit_test(test_a_settled_instance_is_judged_when_its_answer_is_old),
       cmocka_unit_test(test_whatever_is_pending_keeps_the_pace_up),
       cmocka_unit_test(test_a_starting_replica_waits_for_its_cluster),
       cmocka_unit_test(test_a_good_answer_is_believed_for_a_while),
