@@ -6,16 +6,19 @@
 #include "driver_kube_internal.h"
 #include "ecolink/clock.h"
 
+enum { US_PER_MS = 1000 };
+
 // ---- objects ----
 static bool read_entry(kube_region *r, kube_kind kind, yyjson_val *object, const kube_entry *before, kube_entry *out) {
   const char *installation = r->driver->installation;
   int64_t now_us = eco_now_us();
+  // one clock is read after the other: what lies between is no shift
+  int64_t shift_us = (now_us - eco_wall_us() + US_PER_MS / 2) / US_PER_MS * US_PER_MS;
   switch (kind) {
     case KUBE_DEPLOYMENTS:
       return kube_deployment_read(object, installation, &out->is.deployment);
     case KUBE_PODS:
-      return kube_pod_read(object, installation, before ? &before->is.pod : NULL, now_us - eco_wall_us(), now_us,
-                           &out->is.pod);
+      return kube_pod_read(object, installation, before ? &before->is.pod : NULL, shift_us, now_us, &out->is.pod);
     case KUBE_SERVICES:
       return kube_service_read(object, installation, &out->is.service);
     case KUBE_NODES:
@@ -43,10 +46,21 @@ static bool is_older(kube_kind kind, const kube_entry *known, const kube_entry *
          comparable;
 }
 
-void kube_remember(kube_region *r, kube_kind kind, yyjson_val *object, bool deleted) {
+// Whether it is the same in everything that is read of it, its version apart. As bytes: gaps are zero (kube_remember),
+// and where they were not, it only seems to be another.
+static bool same(const kube_entry *known, const kube_entry *fresh) {
+  kube_entry before = *known;
+  memcpy(before.is.meta.rv, fresh->is.meta.rv, sizeof(before.is.meta.rv));
+  const unsigned char *a = (const unsigned char *)&before.is;
+  const unsigned char *b = (const unsigned char *)&fresh->is;
+  return memcmp(a, b, sizeof(before.is)) == 0;
+}
+
+bool kube_remember(kube_region *r, kube_kind kind, yyjson_val *object, bool deleted) {
   kube_table *t = &r->tables[kind];
   char key[320];
-  kube_entry fresh = {.listed = 0};
+  kube_entry fresh;
+  memset(&fresh, 0, sizeof(fresh));  // its gaps, too: it is compared as a whole
   key_of(kind, object, key);
   kube_entry *known = kube_table_find(t, key);
   bool holds = !deleted && read_entry(r, kind, object, known, &fresh);
@@ -55,19 +69,21 @@ void kube_remember(kube_region *r, kube_kind kind, yyjson_val *object, bool dele
       kube_meta gone;
       // a later object of the same name may be known already from our own create
       if (kube_meta_read(object, r->driver->installation, &gone) && strcmp(gone.uid, known->is.meta.uid) != 0) {
-        return;
+        return false;
       }
     }
     kube_table_drop(t, key);
-    return;
+    return known != NULL;
   }
   if (known && known->listed == t->list && is_older(kind, known, &fresh)) {
-    return;
+    return false;
   }
+  bool news = !known || kind == KUBE_NODES || !same(known, &fresh);
   kube_entry *e = kube_table_put(t, key);
   if (e) {
-    e->is = fresh.is;
+    memcpy(&e->is, &fresh.is, sizeof(e->is));
   }
+  return news;
 }
 
 void kube_remember_answer(kube_region *r, kube_kind kind, yyjson_val *object) {
@@ -79,7 +95,7 @@ void kube_remember_answer(kube_region *r, kube_kind kind, yyjson_val *object) {
   if (passed && !kube_table_find(&r->tables[kind], key)) {
     return;  // made and gone again before its answer came
   }
-  kube_remember(r, kind, object, false);
+  (void)kube_remember(r, kind, object, false);
 }
 
 // ---- strays ----

@@ -134,8 +134,9 @@ void kube_changed(kube_region *r);
 
 // The path of a kind's collection; `name` NULL: the collection itself.
 void kube_path(const kube_region *r, kube_kind kind, const char *name, const char *query, char out[KUBE_PATH_MAX]);
-// Puts an object that was listed or watched into the table, or takes it out. Lock held.
-void kube_remember(kube_region *r, kube_kind kind, yyjson_val *object, bool deleted);
+// Puts an object that was listed or watched into the table, or takes it out. False: nothing that is read of it has
+// changed. Lock held.
+bool kube_remember(kube_region *r, kube_kind kind, yyjson_val *object, bool deleted);
 // The same for what the API server answered to a write of ours: the watch may have told of its end already. Lock held.
 void kube_remember_answer(kube_region *r, kube_kind kind, yyjson_val *object);
 // Everything of one replica. Lock held; `pods` has room for KUBE_VIEW_PODS.

@@ -61,7 +61,7 @@ static void on_begin(void *arg) {
 static void on_item(void *arg, yyjson_val *object) {
   kube_reflector *f = arg;
   pthread_mutex_lock(&f->region->lock);
-  kube_remember(f->region, f->kind, object, false);
+  (void)kube_remember(f->region, f->kind, object, false);
   pthread_mutex_unlock(&f->region->lock);
 }
 
@@ -70,16 +70,11 @@ static void on_event(void *arg, kube_event type, yyjson_val *object) {
   kube_region *r = f->region;
   const char *rv = yyjson_get_str(yyjson_obj_get(yyjson_obj_get(object, "metadata"), "resourceVersion"));
   pthread_mutex_lock(&r->lock);
-  if (type != KUBE_BOOKMARK) {
-    kube_remember(r, f->kind, object, type == KUBE_DELETED);
-  }
+  bool news = type != KUBE_BOOKMARK && kube_remember(r, f->kind, object, type == KUBE_DELETED);
   (void)snprintf(f->seen_rv, sizeof(f->seen_rv), "%s", rv ? rv : "");
   pthread_mutex_unlock(&r->lock);
-  if (type == KUBE_BOOKMARK) {
-    return;
-  }
-  if (f->kind < KUBE_OWN_KINDS) {
-    kube_changed(r);
+  if (news && f->kind < KUBE_OWN_KINDS) {
+    kube_changed(r);  // most of what controllers write into a status says nothing to us
   }
 }
 
