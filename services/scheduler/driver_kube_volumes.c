@@ -1,6 +1,7 @@
 // Volumes of weights that no replica has used for long are deleted. Since when one is unused stands on the volume
 // itself: no restart and no other leader forgets it.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "driver_kube_internal.h"
@@ -27,33 +28,49 @@ static volume_step judge(bool used, int64_t unused_since_us, int64_t now_us, int
   return now_us - unused_since_us > keep_s * US_PER_S ? VOLUME_DELETE : VOLUME_LEAVE;
 }
 
-static bool is_used(const kube_region *r, const char *name) {
+static int compare_names(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// The volumes that Deployments of ours name, sorted; borrowed while the lock is held. NULL: no memory.
+static const char **used_volumes(const kube_region *r, size_t *count) {
   const kube_table *t = &r->tables[KUBE_DEPLOYMENTS];
-  for (const kube_entry *e = kube_table_next(t, NULL); e; e = kube_table_next(t, e)) {
-    if (e->is.meta.ours && strcmp(e->is.deployment.volume, name) == 0) {
-      return true;
+  const char **names = calloc(t->count + 1, sizeof(*names));
+  size_t n = 0;
+  for (const kube_entry *e = kube_table_next(t, NULL); names && e; e = kube_table_next(t, e)) {
+    if (e->is.meta.ours && *e->is.deployment.volume) {
+      names[n++] = e->is.deployment.volume;
     }
   }
-  return false;
+  if (n > 0) {
+    qsort(names, n, sizeof(*names), compare_names);
+  }
+  *count = n;
+  return names;
 }
 
 // What is to be done, at most so many at a time. Nothing is concluded from what cannot be followed.
 static size_t list_steps(kube_region *r, int64_t now_us, volume *out) {
   size_t n = 0;
+  size_t in_use = 0;
   pthread_mutex_lock(&r->lock);
   const kube_table *t = &r->tables[KUBE_VOLUMES];
-  bool known = eco_ok(kube_fresh(r));
+  const char **used = used_volumes(r, &in_use);
+  bool known = used && eco_ok(kube_fresh(r));
   for (const kube_entry *e = kube_table_next(t, NULL); known && e && n < VOLUMES_AT_ONCE; e = kube_table_next(t, e)) {
     const kube_meta *m = &e->is.meta;
     if (!m->ours || m->deleting || strncmp(m->name, "weights-", 8) != 0) {
       continue;
     }
-    volume_step step = judge(is_used(r, m->name), m->unused_since_us, now_us, r->driver->weights_keep_s);
+    const char *name = m->name;
+    bool is_used = in_use && bsearch(&name, used, in_use, sizeof(*used), compare_names);
+    volume_step step = judge(is_used, m->unused_since_us, now_us, r->driver->weights_keep_s);
     if (step != VOLUME_LEAVE) {
       out[n++] = (volume){.meta = *m, .step = step};
     }
   }
   pthread_mutex_unlock(&r->lock);
+  free(used);
   return n;
 }
 

@@ -3,6 +3,7 @@ configuration, logs, stop. Its faults: test_kube_faults.py. What real API server
 
 import contextlib
 import json
+import re
 import threading
 import time
 import urllib.error
@@ -306,6 +307,63 @@ def test_a_volume_that_nobody_uses_goes_after_its_time(kube):
     k = kube.running()
     assert len(volumes()) == 1 and volumes()[0][0] != uid
     gone(kube, k.id)
+
+
+def test_a_scheduler_that_dies_while_it_looks_after_volumes_loses_none_and_leaves_none(kube):
+    def volumes():
+        return {c.number: (v["metadata"]["uid"], v["metadata"].get("annotations", {}).get("ecolink.io/unused-since"))
+                for c in kube.clusters() for v in c.all("persistentvolumeclaims")}
+    kube.service.stop()
+    kube.start(WEIGHTS_KEEP_S=20)  # looked for every two seconds
+    i = kube.running()
+    eventually(lambda: [since for _, since in volumes().values()] == [None, None], 10, 0.1, "both are in use")
+    before = volumes()
+    kube.service.stop()
+    crash = kube.start(crash_point="kubernetes.volume_written", WEIGHTS_KEEP_S=20)
+    kube.stop(i.id)
+    crash.process.wait(30)
+    marks = volumes()
+    assert len([1 for _, since in marks.values() if since]) in (1, 2)  # it died after its first mark; each region writes for itself
+    kube.start(WEIGHTS_KEEP_S=20)
+    eventually(lambda: all(since for _, since in volumes().values()), 10, 0.1, "both are marked as unused")
+    gone(kube, i.id)
+    after = volumes()
+    assert {n: uid for n, (uid, _) in after.items()} == {n: uid for n, (uid, _) in before.items()}
+    assert all(after[n] == mark for n, mark in marks.items() if mark[1])  # a mark that was written stays as it is
+    kube.service.stop()
+    kube.stack.advance(30)
+    crash = kube.start(crash_point="kubernetes.volume_written", WEIGHTS_KEEP_S=20)
+    crash.process.wait(30)
+    assert len(volumes()) < 2
+    kube.start(WEIGHTS_KEEP_S=20)
+    eventually(lambda: not volumes(), 10, 0.1, "the other one goes, too")
+    j = kube.running()
+    assert len(volumes()) == 2 and not {uid for uid, _ in volumes().values()} & {uid for uid, _ in before.values()}
+    gone(kube, j.id)
+
+
+def test_a_pass_judges_what_has_changed_or_is_due_and_not_the_whole_region(kube):
+    def judged():
+        return int(re.search(r"^ecolink_scheduler_judged_total (\d+)$", kube.service.get("/metrics")[1], re.M).group(1))
+    settled = [kube.running() for _ in range(4)]
+    for c in kube.clusters():
+        c.kubelet_on = False
+    waiting = kube.launch()
+    kube.until(waiting.id, S.INSTANCE_STATUS_PROVISIONING)
+    eventually(lambda: len(kube.objects("deployments")) == 10, 10, 0.1, "everything is written")
+    time.sleep(3)  # absence: news of what was written
+    before = judged()
+    time.sleep(6)  # act: it waits for its pods, and is looked at every two seconds in each region
+    assert 2 <= judged() - before <= 10  # with all the others it would be five times as many
+    for c in kube.clusters():
+        c.kubelet_on = True
+    kube.until(waiting.id, RUNNING, ready=2)
+    before = judged()
+    kube.restart(settled[0].id)  # a changed row alone
+    kube.until(settled[0].id, RUNNING, ready=2)
+    assert judged() > before
+    for i in (*settled, waiting):
+        gone(kube, i.id)
 
 
 def test_a_start_tells_how_long_the_last_ones_took(kube):
