@@ -126,27 +126,36 @@ static eco_status publish_replica(eco_ctx *ctx, eco_tx *tx, const instance_row *
   return eco_event_publish(ctx, tx, type, id, r->version, &state.base);
 }
 
-eco_status instance_write(eco_ctx *ctx, eco_tx *tx, instance_row *inst, const char *verb) {
-  for (int i = 0; i < inst->replica_count; i++) {
-    replica_row *r = &inst->replicas[i];
-    if (r->dirty) {
-      ECO_TRY(store_replica_save(tx, inst->id, r));
-      if (verb) {
-        ECO_TRY(publish_replica(ctx, tx, inst, r));
-      }
-    }
-  }
-  ECO_TRY(store_instance_save(tx, inst));
-  const char *key = instance_key(ctx->arena, inst->id);
-  if (verb) {
-    Ecolink__V1__InstanceState state = ECOLINK__V1__INSTANCE_STATE__INIT;
-    view_instance_state(ctx->arena, inst, &state);
-    ECO_TRY(eco_event_publish(ctx, tx, eco_sprintf(ctx->arena, "instance.%s", verb), key, inst->version, &state.base));
-  }
+static eco_status publish_route(eco_ctx *ctx, eco_tx *tx, const instance_row *inst, const char *key) {
   if (!instance_is_routed(inst)) {
     return eco_kv_publish(ctx, tx, "routes", key, inst->version, NULL);
   }
   Ecolink__V1__RouteEntry route = ECOLINK__V1__ROUTE_ENTRY__INIT;
   view_route(ctx->arena, inst, ctx->now_us, &route);
   return eco_kv_publish(ctx, tx, "routes", key, inst->version, &route.base);
+}
+
+eco_status instance_write(eco_ctx *ctx, eco_tx *tx, instance_row *inst, const char *verb) {
+  bool changed[SCHED_REPLICAS_MAX] = {false};
+  for (int i = 0; i < inst->replica_count; i++) {
+    changed[i] = inst->replicas[i].dirty;
+    if (changed[i]) {
+      ECO_TRY(store_replica_save(tx, inst->id, &inst->replicas[i]));
+    }
+  }
+  ECO_TRY(store_instance_save(tx, inst));
+  const char *key = instance_key(ctx->arena, inst->id);
+  // What is published is acknowledged one by one, in this order: users wait for the route.
+  ECO_TRY(publish_route(ctx, tx, inst, key));
+  for (int i = 0; verb && i < inst->replica_count; i++) {
+    if (changed[i]) {
+      ECO_TRY(publish_replica(ctx, tx, inst, &inst->replicas[i]));
+    }
+  }
+  if (!verb) {
+    return eco_success();
+  }
+  Ecolink__V1__InstanceState state = ECOLINK__V1__INSTANCE_STATE__INIT;
+  view_instance_state(ctx->arena, inst, &state);
+  return eco_event_publish(ctx, tx, eco_sprintf(ctx->arena, "instance.%s", verb), key, inst->version, &state.base);
 }
