@@ -225,17 +225,19 @@ def test_last_lines_of_a_failure_are_kept(world):
 
 def test_dead_api_server_leaves_replicas_alone(world):
     i = world.running()
-    pods = world.uids("pods", "kube-b")
+    pods, elsewhere = world.uids("pods"), world.uids("pods", "kube-b")
     world.planes["kube-a"].stop("apiserver")
     time.sleep(20)  # absence: conclusions
     assert world.get(i.id).ready_replicas == 2  # nothing is concluded from silence
     assert len(world.route(i.id).replicas) == 2
-    assert world.uids("pods", "kube-b") == pods
+    assert world.uids("pods", "kube-b") == elsewhere
     world.planes["kube-a"].start("apiserver")
     world.planes["kube-a"].wait_ready()
     j = world.launch()
     world.until(j.id, RUNNING, ready=2, timeout=90)
-    assert world.get(i.id).ready_replicas == 2
+    # The cluster itself may call a node not Ready whose heartbeats it missed while it was down, until the next one; the pods stay.
+    world.until(i.id, RUNNING, ready=2, timeout=30)
+    assert set(pods) <= set(world.uids("pods"))
     world.gone(j.id)
     world.gone(i.id)
 
