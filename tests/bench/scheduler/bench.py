@@ -3,6 +3,7 @@ import concurrent.futures
 import hashlib
 import http.client
 import json
+import math
 import os
 import platform
 import subprocess
@@ -26,7 +27,7 @@ RUNNING = S.INSTANCE_STATUS_RUNNING
 SIZES = [int(n) for n in os.environ.get("BENCH_INSTANCES", "100,250,1000").split(",")]
 SAMPLES = int(os.environ.get("BENCH_SAMPLES", "50"))
 LAUNCHERS = 8  # launches at a time, while an installation is filled
-STEADY_S = int(os.environ.get("BENCH_STEADY_S", "30"))
+STEADY_S = int(os.environ.get("BENCH_STEADY_S", "60"))
 TICKS = os.sysconf("SC_CLK_TCK")
 ENGINE = {"engine": "", "image": "ecolink/builtin-engine:bench", "args": ["--model", "my-llama"]}
 
@@ -36,8 +37,9 @@ LIMITS = {"resync_cpu_s": 5.0, "steady_cpu_percent": 2.0, "rss_mb": 64.0, "ready
 
 
 def percentile(values, share):
+    """By nearest rank."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
+    return ordered[math.ceil(len(ordered) * share) - 1] if ordered else float("nan")
 
 
 class Watching:
