@@ -57,7 +57,11 @@ static eco_status observe(pass *p) {
   if (p->seen.overflow) {
     return eco_error(ECO_INTERNAL, "region %s holds more than %d objects", p->region->name, SCHED_OBSERVED_MAX);
   }
-  if (p->seen.count) {
+  bool sorted = true;  // as a driver usually tells it
+  for (size_t i = 1; sorted && i < p->seen.count; i++) {
+    sorted = compare_seen(&p->seen.list[i - 1], &p->seen.list[i]) <= 0;
+  }
+  if (!sorted) {
     qsort(p->seen.list, p->seen.count, sizeof(*p->seen.list), compare_seen);
   }
   return eco_success();
@@ -101,21 +105,33 @@ static bool same_stamp(const store_stamp *a, const store_stamp *b) {
   return a->count == b->count && a->versions == b->versions && a->prune_confirmed == b->prune_confirmed;
 }
 
-// Before anything is read: what changes meanwhile is then found by the next pass. True: the last one still stands.
+// True: what the last look made of it still stands. The driver is asked before anything is read: what changes meanwhile
+// is then found by the next pass.
 static eco_status look_for_changes(pass *p, int64_t started_ms, bool *none) {
   region_memory *m = p->region;
   uint64_t version = 0;
-  store_stamp stamp;
   *none = false;
   if (!p->driver->ops->version) {
     return eco_success();
   }
   ECO_TRY(p->driver->ops->version(p->driver, m->name, &version));
-  ECO_TRY(read_stamp(p, &stamp));
-  *none = started_ms < m->next_look_ms && version == m->driver_version && same_stamp(&stamp, &m->stamp);
+  if (started_ms < m->next_look_ms && version == m->driver_version) {
+    store_stamp stamp;
+    ECO_TRY(read_stamp(p, &stamp));
+    *none = same_stamp(&stamp, &m->stamp);
+  }
   m->driver_version = version;
-  m->stamp = stamp;
   return eco_success();
+}
+
+// What the rows' stamp is while they are as they were judged, our own writes included.
+static store_stamp judged_stamp(const pass *p) {
+  const roster *r = &p->region->roster;
+  store_stamp out = {.count = (int64_t)r->count, .prune_confirmed = p->prune_confirmed};
+  for (size_t i = 0; i < r->count; i++) {
+    out.versions += r->list[i].version;
+  }
+  return out;
 }
 
 typedef struct room_change {
@@ -228,6 +244,7 @@ eco_status reconcile_pass(eco_ctx *ctx, region_memory *region, int64_t epoch) {
   eco_status failure = eco_success();
   ECO_TRY(pass_judge(&p, &failure));
   pass_prune(&p);
+  region->stamp = judged_stamp(&p);
   region->last_pass_ms = started_ms;
   // One instance that cannot be judged holds back the watermark, not the region.
   p.undecided = p.undecided || !eco_ok(failure);

@@ -3,6 +3,8 @@
 #ifndef SCHEDULER_RECONCILE_H
 #define SCHEDULER_RECONCILE_H
 
+#include <stdatomic.h>
+
 #include "pace.h"
 #include "reconcile_rules.h"
 #include "roster.h"
@@ -12,6 +14,7 @@
 typedef struct region_memory {
   char name[SCHED_REGION_MAX];
   driver *driver;
+  atomic_bool woken;  // by any thread: there is news, the next pass shall come at once
   int64_t epoch;
   int64_t last_pass_ms;       // boot time of the last pass that saw the region
   int64_t last_watermark_ms;  // and of the last one that advanced its watermark
@@ -20,7 +23,7 @@ typedef struct region_memory {
   // what the last look saw, and until when it stands while nothing changes; 0: the next pass looks
   int64_t next_look_ms;
   uint64_t driver_version;
-  store_stamp stamp;
+  store_stamp stamp;  // of the rows as they were judged
   roster roster;
 } region_memory;
 

@@ -1,5 +1,6 @@
 // Instances whose turn it is: read, asked, judged, written, acted on. In batches: what a pass holds in memory and waits
 // for does not grow with the region.
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,7 +16,10 @@
 #include "reconcile_internal.h"
 #include "spec.h"
 
-enum { BATCH_MAX = 256 };
+enum {
+  BATCH_MAX = 256,
+  DUE_BATCH_MAX = 32,  // of those whose time has come: who has news meanwhile waits for no more
+};
 
 typedef struct batch {
   pass *p;
@@ -265,29 +269,54 @@ static eco_status judge_batch(pass *p, const int64_t *ids, size_t n, eco_status 
   return st;
 }
 
-static bool has_turn(const pass *p, size_t k, int64_t now_ms) {
+static roster_turn turn_of(const pass *p, size_t k, int64_t now_ms) {
   const roster_key *key = &p->keys[k];
   if (!p->driver->ops->version) {
-    return true;  // a driver that cannot tell whether anything has changed is asked about everything
+    return ROSTER_NOW;  // a driver that cannot tell whether anything has changed is asked about everything
   }
   uint64_t seen = roster_digest(pass_seen(p, key->instance_id, key->replica_id));
-  return roster_turn(&p->region->roster.list[k], key->version, seen, now_ms);
+  return roster_turn_of(&p->region->roster.list[k], key->version, seen, now_ms);
+}
+
+typedef struct turns {
+  int64_t *now;
+  size_t now_count;
+  int64_t *due;
+  size_t due_count;
+} turns;
+
+static turns list_turns(const pass *p) {
+  turns t = {.now = eco_alloc_array(p->ctx->arena, p->key_count + 1, sizeof(*t.now)),
+             .due = eco_alloc_array(p->ctx->arena, p->key_count + 1, sizeof(*t.due))};
+  int64_t now_ms = eco_boottime_ms();
+  for (size_t k = 0; k < p->key_count;) {
+    int64_t id = p->keys[k].instance_id;
+    roster_turn turn = ROSTER_WAITS;
+    for (; k < p->key_count && p->keys[k].instance_id == id; k++) {
+      roster_turn one = turn_of(p, k, now_ms);
+      turn = one > turn ? one : turn;
+    }
+    if (turn == ROSTER_NOW) {
+      t.now[t.now_count++] = id;
+    } else if (turn == ROSTER_DUE) {
+      t.due[t.due_count++] = id;
+    }
+  }
+  return t;
+}
+
+static size_t at_most(size_t n, size_t most) {
+  return n < most ? n : most;
 }
 
 eco_status pass_judge(pass *p, eco_status *failure) {
-  int64_t ids[BATCH_MAX];
-  size_t n = 0;
-  int64_t now_ms = eco_boottime_ms();
-  for (size_t k = 0; k < p->key_count; k++) {
-    int64_t id = p->keys[k].instance_id;
-    if ((n > 0 && ids[n - 1] == id) || !has_turn(p, k, now_ms)) {
-      continue;
-    }
-    if (n == BATCH_MAX) {
-      ECO_TRY(judge_batch(p, ids, n, failure));
-      n = 0;
-    }
-    ids[n++] = id;
+  turns t = list_turns(p);
+  for (size_t i = 0; i < t.now_count; i += BATCH_MAX) {
+    ECO_TRY(judge_batch(p, t.now + i, at_most(t.now_count - i, BATCH_MAX), failure));
   }
-  return n > 0 ? judge_batch(p, ids, n, failure) : eco_success();
+  // Those left out are due in the next pass, which comes at once.
+  for (size_t i = 0; i < t.due_count && (i == 0 || !atomic_load(&p->region->woken)); i += DUE_BATCH_MAX) {
+    ECO_TRY(judge_batch(p, t.due + i, at_most(t.due_count - i, DUE_BATCH_MAX), failure));
+  }
+  return eco_success();
 }

@@ -16,8 +16,7 @@
 typedef struct region_thread {
   pthread_t thread;
   eco_service *svc;
-  region_memory memory;
-  bool woken;  // guarded by shared.lock
+  region_memory memory;  // woken: set under shared.lock
   struct region_thread *next;
 } region_thread;
 
@@ -35,7 +34,9 @@ static struct {
 static void wake(const char *name) {
   pthread_mutex_lock(&shared.lock);
   for (region_thread *t = shared.first; t; t = t->next) {
-    t->woken = t->woken || !name || strcmp(t->memory.name, name) == 0;
+    if (!name || strcmp(t->memory.name, name) == 0) {
+      atomic_store(&t->memory.woken, true);
+    }
   }
   pthread_cond_broadcast(&shared.wake);
   pthread_mutex_unlock(&shared.lock);
@@ -61,10 +62,10 @@ static bool wait_turn(region_thread *t) {
   }
   pthread_mutex_lock(&shared.lock);
   int timed_out = 0;
-  while (!shared.stopping && !t->woken && timed_out == 0) {
+  while (!shared.stopping && !atomic_load(&t->memory.woken) && timed_out == 0) {
     timed_out = pthread_cond_clockwait(&shared.wake, &shared.lock, CLOCK_MONOTONIC, &until);
   }
-  t->woken = false;
+  atomic_store(&t->memory.woken, false);
   bool go_on = !shared.stopping;
   pthread_mutex_unlock(&shared.lock);
   return go_on;

@@ -83,8 +83,11 @@ uint64_t roster_digest(const replica_observation *seen) {
   return mix_text(mix_text(mix_text(h, seen->run_id), seen->host), seen->detail);
 }
 
-bool roster_turn(const roster_entry *e, int64_t version, uint64_t seen, int64_t now_ms) {
-  return e->version != version || e->seen != seen || e->due_ms <= now_ms;
+roster_turn roster_turn_of(const roster_entry *e, int64_t version, uint64_t seen, int64_t now_ms) {
+  if (e->version != version || e->seen != seen || e->due_ms == 0) {
+    return ROSTER_NOW;
+  }
+  return e->due_ms <= now_ms ? ROSTER_DUE : ROSTER_WAITS;
 }
 
 int64_t roster_next_ms(const roster *r) {

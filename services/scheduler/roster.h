@@ -1,8 +1,8 @@
 // What a region's thread remembers of each replica there from pass to pass, and whose turn it is in the next one.
 //
 //   rows: key, version ──┐
-//   what the driver sees ├──▶ roster_turn: an instance is judged again when its row or what is seen of it differs from
-//   what is remembered ──┘    when it was judged last, or when its time has come
+//   what the driver sees ├──▶ roster_turn_of: an instance is judged again when its row or what is seen of it differs
+//   from what is remembered ──┘    when it was judged last, or when its time has come
 //
 // Differences are found by comparing with what is there, never by being told: a lost notification costs nothing. A
 // forgotten roster (a new term of the lease, a gap) makes it everybody's turn. Pure but for malloc; one thread's.
@@ -23,7 +23,7 @@ typedef struct roster_entry {
   int replica_id;
   int64_t version;  // of the row when it was judged last; 0: never
   uint64_t seen;    // roster_digest of what was seen of it then
-  int64_t due_ms;   // boot time from which on it is judged in any case
+  int64_t due_ms;   // boot time from which on it is judged in any case; 0: something is pending
   replica_memory memory;
 } roster_entry;
 
@@ -42,7 +42,12 @@ bool roster_follow(roster *r, const roster_key *keys, size_t n);
 roster_entry *roster_find(const roster *r, int64_t instance_id, int replica_id);
 // Of everything that an observation tells; NULL (nothing is seen) has one of its own.
 uint64_t roster_digest(const replica_observation *seen);
-bool roster_turn(const roster_entry *e, int64_t version, uint64_t seen, int64_t now_ms);
+typedef enum roster_turn {
+  ROSTER_WAITS,
+  ROSTER_DUE,  // only its time has come: who has news goes first
+  ROSTER_NOW,
+} roster_turn;
+roster_turn roster_turn_of(const roster_entry *e, int64_t version, uint64_t seen, int64_t now_ms);
 // The earliest due_ms; INT64_MAX when there is none.
 int64_t roster_next_ms(const roster *r);
 void roster_free(roster *r);

@@ -19,11 +19,14 @@ static replica_observation observed(void) {
 static void test_what_was_judged_waits_until_something_differs(void **state) {
   (void)state;
   roster_entry e = {.version = 7, .seen = 9, .due_ms = 5000};
-  assert_false(roster_turn(&e, 7, 9, 4999));
-  assert_true(roster_turn(&e, 8, 9, 4999));   // its row was changed
-  assert_true(roster_turn(&e, 6, 9, 4999));   // or goes back: a restored database
-  assert_true(roster_turn(&e, 7, 10, 4999));  // something else is seen of it
-  assert_true(roster_turn(&e, 7, 9, 5000));   // its time has come
+  assert_int_equal(roster_turn_of(&e, 7, 9, 4999), ROSTER_WAITS);
+  assert_int_equal(roster_turn_of(&e, 8, 9, 4999), ROSTER_NOW);   // its row was changed
+  assert_int_equal(roster_turn_of(&e, 6, 9, 4999), ROSTER_NOW);   // or goes back: a restored database
+  assert_int_equal(roster_turn_of(&e, 7, 10, 4999), ROSTER_NOW);  // something else is seen of it
+  assert_int_equal(roster_turn_of(&e, 7, 9, 5000), ROSTER_DUE);   // its time has come
+  assert_int_equal(roster_turn_of(&e, 8, 9, 5000), ROSTER_NOW);
+  e.due_ms = 0;
+  assert_int_equal(roster_turn_of(&e, 7, 9, 4999), ROSTER_NOW);  // something was pending
 }
 
 static void test_a_replica_that_is_new_has_its_turn(void **state) {
@@ -31,7 +34,7 @@ static void test_a_replica_that_is_new_has_its_turn(void **state) {
   roster r = {.list = NULL};
   roster_key keys[] = {{.instance_id = 1, .replica_id = 1, .version = 1}};
   assert_true(roster_follow(&r, keys, 1));
-  assert_true(roster_turn(roster_find(&r, 1, 1), 1, roster_digest(NULL), 0));
+  assert_int_equal(roster_turn_of(roster_find(&r, 1, 1), 1, roster_digest(NULL), 0), ROSTER_NOW);
   assert_int_equal(roster_next_ms(&r), 0);
   roster_free(&r);
 }
