@@ -1,8 +1,8 @@
 // What a region's thread remembers of each replica there from pass to pass, and whose turn it is in the next one.
 //
-//   rows: key, version ──┐
-//   what the driver sees ├──▶ roster_turn_of: an instance is judged again when its row or what is seen of it differs
-//   from what is remembered ──┘    when it was judged last, or when its time has come
+//   rows: key, version ────┐
+//   what the driver sees ──┼──▶ roster_turn_of: judged again when its row or what is seen of it differs from when it
+//   what is remembered ────┘    was judged last, or when its time has come
 //
 // Differences are found by comparing with what is there, never by being told: a lost notification costs nothing. A
 // forgotten roster (a new term of the lease, a gap) makes it everybody's turn. Pure but for malloc; one thread's.
