@@ -22,8 +22,7 @@ typedef struct known_key {
   char *key;  // NULL: free
   int64_t version;
   uint32_t seen_in;  // the full read that saw it last
-  bool gone;         // a tombstone: its version bars older values
-  bool told;         // its owner has been told of it, be it of its end
+  bool gone;         // its end has been told: its version bars older values
 } known_key;
 
 struct eco_kv_reader {
@@ -85,7 +84,6 @@ static known_key *know(eco_kv_reader *r, const char *key) {
       return NULL;
     }
     k->version = INT64_MIN;
-    k->gone = true;
     r->used++;
   }
   return k;
@@ -93,9 +91,8 @@ static known_key *know(eco_kv_reader *r, const char *key) {
 
 // Of a key that is known by its end alone, too: who began with what a file remembers has it still.
 static void tell_gone(eco_kv_reader *r, known_key *k) {
-  if (!k->gone || !k->told) {
+  if (!k->gone) {
     k->gone = true;
-    k->told = true;
     r->fns.gone(r->arg, k->key);
   }
 }
@@ -112,7 +109,6 @@ static void take_value(eco_kv_reader *r, known_key *k, const uint8_t *value, siz
       tell_gone(r, k);
     } else {
       k->gone = false;
-      k->told = true;
       r->fns.put(r->arg, k->key, entry->version, entry->value.data, entry->value.len);
     }
   }

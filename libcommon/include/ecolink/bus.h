@@ -19,10 +19,10 @@ void eco_rpc_call_async(eco_service *svc, const char *method, const Ecolink__V1_
                         const uint8_t *request, size_t request_len, int timeout_ms, eco_rpc_done_fn done, void *arg);
 
 // ---- KV reader ----
-// Keeps a bucket in step: watch, plus a full re-read at reconnect, on any watch error and every 30 s. Callbacks run on
-// one kit thread per reader. `put` is called with rising versions per key only; `gone` for deletes, also of keys that
-// were never put here, and, when the bucket's _generation is present, for keys that a full re-read no longer found. A
-// lost or empty bucket removes nothing.
+// Keeps a bucket in step: watch, plus a full re-read at reconnect, on any watch error, when a watch falls silent and
+// every 30 s. Callbacks run on one kit thread per reader. `put` is called with rising versions per key only; `gone` for
+// deletes, also of keys that were never put here, and, when the bucket's _generation is present, for keys that a full
+// re-read no longer found. A lost or empty bucket removes nothing.
 typedef struct eco_kv_reader eco_kv_reader;
 typedef struct eco_kv_reader_fns {
   void (*put)(void *arg, const char *key, int64_t version, const uint8_t *value, size_t len);
