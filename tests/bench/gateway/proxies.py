@@ -10,6 +10,8 @@ import tempfile
 import time
 import urllib.request
 
+from ports import free_port
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 BUILD = pathlib.Path(os.environ.get("ECOLINK_BUILD_DIR", ROOT / "build" / "release")).resolve()
@@ -20,12 +22,6 @@ START_S = 240  # LiteLLM takes its time
 
 class Missing(Exception):
     """This peer cannot be had here; the message says why."""
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def listens(port):

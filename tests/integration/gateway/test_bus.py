@@ -20,12 +20,18 @@ def bus(stack):
     return made
 
 
-def test_keys_and_routes_are_followed_within_a_second(stack, bus):
+def serving(stack, bus, instance):
+    """A gateway that knows the route, and the engine behind it."""
     engine = Engine()
     bus.key()
-    bus.route(201, [engine])
+    bus.route(instance, [engine])
     g = Live(stack)
-    assert status(g.chat("my-llama:201")) == 200
+    assert status(g.chat(f"my-llama:{instance}")) == 200
+    return g, engine
+
+
+def test_keys_and_routes_are_followed_within_a_second(stack, bus):
+    g, engine = serving(stack, bus, 201)
     bus.no_route(201)
     eventually(lambda: status(g.chat("my-llama:201")) == 404, 1, what="the route is gone")
     bus.route(202, [], status=pb.scheduler.INSTANCE_STATUS_PROVISIONING, status_detail="pulling image")
@@ -41,11 +47,7 @@ def test_keys_and_routes_are_followed_within_a_second(stack, bus):
 
 def test_a_bucket_that_was_made_anew_is_followed_within_seconds(stack, bus):
     """Its consumer dies with the old one and nobody tells: silence does, long before the next full reading (30 s)."""
-    engine = Engine()
-    bus.key()
-    bus.route(206, [engine])
-    g = Live(stack)
-    assert status(g.chat("my-llama:206")) == 200
+    g, engine = serving(stack, bus, 206)
     stack.nats.kv_delete_bucket("routes")
     bus.make("routes")
     bus.route(207, [engine])
@@ -54,11 +56,7 @@ def test_a_bucket_that_was_made_anew_is_followed_within_seconds(stack, bus):
 
 
 def test_an_older_entry_never_replaces_a_newer_one(stack, bus):
-    engine = Engine()
-    bus.key()
-    bus.route(203, [engine])
-    g = Live(stack)
-    assert status(g.chat("my-llama:203")) == 200
+    g, engine = serving(stack, bus, 203)
     late = pb.scheduler.RouteEntry(instance_id=203, account_id="acc_one", served_name="my-llama", openai_compatible=True,
                                    status=pb.scheduler.INSTANCE_STATUS_PROVISIONING, status_detail="pulling image")
     bus.put("routes", "203", late, version=1)

@@ -162,6 +162,15 @@ static void test_readers_beside_a_writer_never_see_freed_memory(void **state) {
   gw_store_free(r[0].st);
 }
 
+// What the file makes of the store: another one, in its place.
+static gw_store *saved_and_loaded(gw_store *st, const char *path, size_t *keys, size_t *routes) {
+  assert_true(eco_ok(gw_snapshot_save(st, 0, path)));
+  gw_store_free(st);
+  st = gw_store_new(1);
+  assert_true(eco_ok(gw_snapshot_load(st, path, keys, routes)));
+  return st;
+}
+
 // A gateway that drains and its successor save to one path; one that was killed in between has left a piece.
 static void test_two_processes_save_one_after_the_other_and_a_killed_one_leaves_one_piece(void **state) {
   (void)state;
@@ -183,12 +192,9 @@ static void test_two_processes_save_one_after_the_other_and_a_killed_one_leaves_
   assert_false(eco_ok(gw_snapshot_save(st, 0, path)));
   assert_int_equal(access(path, F_OK), -1);
   close(other);
-  assert_true(eco_ok(gw_snapshot_save(st, 0, path)));
-  gw_store_free(st);
   size_t keys = 0;
   size_t routes = 0;
-  st = gw_store_new(1);
-  assert_true(eco_ok(gw_snapshot_load(st, path, &keys, &routes)));
+  st = saved_and_loaded(st, path, &keys, &routes);
   assert_int_equal(keys, 1);
   gw_store_free(st);
   assert_true(unlink(path) == 0 && unlink(lock) == 0);
@@ -207,12 +213,9 @@ static void test_the_file_brings_back_what_was_saved_and_a_damaged_one_nothing(v
     put_route(st, i + 1, 9);
   }
   gw_store_publish(st);
-  assert_true(eco_ok(gw_snapshot_save(st, 0, path)));
-  gw_store_free(st);
   size_t keys = 0;
   size_t routes = 0;
-  st = gw_store_new(1);
-  assert_true(eco_ok(gw_snapshot_load(st, path, &keys, &routes)));
+  st = saved_and_loaded(st, path, &keys, &routes);
   assert_int_equal(keys, 100);
   assert_int_equal(routes, 100);
   gw_store_drop_file_routes(st);
