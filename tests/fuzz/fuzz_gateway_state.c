@@ -152,7 +152,7 @@ static void try_spool(const uint8_t *p, size_t n) {
   Ecolink__V1__UsageBatch own = ECOLINK__V1__USAGE_BATCH__INIT;
   own.gateway = (char *)"g";
   own.sequence = 7;
-  require(gw_spool_append(&spool, &own));
+  require(gw_spool_append(&spool, &own) == GW_SPOOL_KEPT);
   batch = gw_spool_next(&spool, &end);
   require(batch != NULL && batch->sequence == 7);
   ecolink__v1__usage_batch__free_unpacked(batch, NULL);
