@@ -9,6 +9,7 @@
 #include "ecolink/log.h"
 #include "kit.h"
 #include "kv_feed.h"
+#include "kv_silence.h"
 
 enum {
   READER_REREAD_MS = 30000,
@@ -35,7 +36,10 @@ struct eco_kv_reader {
   uint32_t round;
   bool generation_seen;  // in this read, or since
   atomic_bool whole;     // never taken back: what is known stays known when a bucket is lost
-  known_key *table;      // open addressing, power of two
+  uint64_t told;         // how often anything was told
+  bool was_silent;       // the last feed, after its read
+  int64_t silence_wait_ms;
+  known_key *table;  // open addressing, power of two
   size_t cap, used;
 };
 
@@ -93,6 +97,7 @@ static known_key *know(eco_kv_reader *r, const char *key) {
 static void tell_gone(eco_kv_reader *r, known_key *k) {
   if (!k->gone) {
     k->gone = true;
+    r->told++;
     r->fns.gone(r->arg, k->key);
   }
 }
@@ -109,6 +114,7 @@ static void take_value(eco_kv_reader *r, known_key *k, const uint8_t *value, siz
       tell_gone(r, k);
     } else {
       k->gone = false;
+      r->told++;
       r->fns.put(r->arg, k->key, entry->version, entry->value.data, entry->value.len);
     }
   }
@@ -171,15 +177,26 @@ static void drop_absent(eco_kv_reader *r) {
   }
 }
 
-// What the bus has told of breaks so far; another number than before: a feed may have ended unseen.
-static unsigned breaks(const eco_kv_reader *r) {
-  return atomic_load(&r->svc->reconnects) + atomic_load(&r->svc->silences);
+// What the bus has told of breaks so far. With other numbers than before a feed may have ended unseen.
+typedef struct breaks {
+  unsigned reconnects;
+  unsigned silences;
+} breaks;
+
+static breaks breaks_so_far(const eco_kv_reader *r) {
+  return (breaks){atomic_load(&r->svc->reconnects), atomic_load(&r->svc->silences)};
+}
+
+static bool may_have_ended(const eco_kv_reader *r, const breaks *before, int64_t read_ms) {
+  breaks now = breaks_so_far(r);
+  return now.reconnects != before->reconnects ||
+         (now.silences != before->silences && eco_boottime_ms() >= read_ms + r->silence_wait_ms);
 }
 
 // Follows updates until the next full read is due or something broke.
-static void follow(eco_kv_reader *r, const kv_feed *feed, unsigned breaks_before) {
-  int64_t until = eco_boottime_ms() + READER_REREAD_MS;
-  while (!reader_stopping(r) && eco_boottime_ms() < until && breaks(r) == breaks_before) {
+static void follow(eco_kv_reader *r, const kv_feed *feed, const breaks *before) {
+  int64_t read_ms = eco_boottime_ms();
+  while (!reader_stopping(r) && eco_boottime_ms() < read_ms + READER_REREAD_MS && !may_have_ended(r, before, read_ms)) {
     natsMsg *m = NULL;
     natsStatus s = natsSubscription_NextMsg(&m, feed->sub, READER_SLICE_MS);
     if (s == NATS_TIMEOUT) {
@@ -199,15 +216,18 @@ static void follow(eco_kv_reader *r, const kv_feed *feed, unsigned breaks_before
 // One full read and what follows it. False: not even the read worked.
 static bool reader_turn(eco_kv_reader *r) {
   kv_feed feed;
-  unsigned breaks_before = breaks(r);
+  const breaks before = breaks_so_far(r);
+  const uint64_t told = r->told;
   bool good = kv_feed_open(r->svc, r->bucket, &feed) == NATS_OK && read_all(r, &feed);
   if (good) {
     atomic_store(&r->whole, atomic_load(&r->whole) || r->generation_seen);
     drop_absent(r);
+    r->silence_wait_ms = kv_silence_wait_ms(r->silence_wait_ms, r->was_silent, r->told != told);
     if (r->fns.synced != NULL) {
       r->fns.synced(r->arg);
     }
-    follow(r, &feed, breaks_before);
+    follow(r, &feed, &before);
+    r->was_silent = atomic_load(&r->svc->silences) != before.silences;
   }
   kv_feed_close(&feed);
   return good;
