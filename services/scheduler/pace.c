@@ -57,12 +57,22 @@ int64_t pace_due_ms(const instance_row *inst, const replica_facts *facts, const 
   return (due_ms / PACE_QUIET_MS + 1) * PACE_QUIET_MS;  // those of ten seconds together
 }
 
+// Judged Ready by its node, and nothing has changed since it was asked.
+static bool as_when_asked(const instance_row *inst, const replica_row *r, const replica_observation *seen,
+                          const replica_memory *memory) {
+  return seen->phase == REPLICA_ALIVE && seen->ready_since_us && strcmp(r->run_id, seen->run_id) == 0 &&
+         strcmp(r->host, seen->host) == 0 && r->port == seen->port && memory->answered_version == inst->version &&
+         memory->answered_ready_us == seen->ready_since_us;
+}
+
 bool pace_trusts(const instance_row *inst, const replica_row *r, const replica_observation *seen,
                  const replica_memory *memory, int64_t now_ms) {
-  if (seen->phase != REPLICA_ALIVE || !seen->ready_since_us || !r->ready || memory->failures > 0 ||
-      strcmp(r->run_id, seen->run_id) != 0 || strcmp(r->host, seen->host) != 0 || r->port != seen->port) {
-    return false;
-  }
-  return memory->answered_ms && now_ms < trusted_until_ms(inst, r, memory) &&
-         memory->answered_version == inst->version && memory->answered_ready_us == seen->ready_since_us;
+  return r->ready && memory->failures == 0 && memory->answered_ms && now_ms < trusted_until_ms(inst, r, memory) &&
+         as_when_asked(inst, r, seen, memory);
+}
+
+bool pace_spares(const instance_row *inst, const replica_row *r, const replica_observation *seen,
+                 const replica_memory *memory, int64_t now_ms) {
+  return !r->ready && !r->interval_started_us && memory->silent_ms && now_ms < memory->silent_ms + PACE_SILENT_MS &&
+         as_when_asked(inst, r, seen, memory);
 }

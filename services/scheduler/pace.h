@@ -15,6 +15,9 @@ enum {
   // A replica whose node judges it Ready is asked by ourselves so often; health's probes find sooner what ails it, and
   // their verdict is a change of the instance's row, after which it is asked at once.
   PACE_ASK_MS = 60000,
+  // And one that its node judges Ready while our own question runs out: the region's pass waits for each such question
+  // (SCHED_READY_TIMEOUT_MS), and with it whoever has news.
+  PACE_SILENT_MS = 10000,
 };
 
 typedef enum pace { PACE_QUIET, PACE_WAITING, PACE_BUSY } pace;
@@ -26,6 +29,9 @@ pace pace_of(const instance_row *inst, const replica_facts *facts, const reconci
 int64_t pace_due_ms(const instance_row *inst, const replica_facts *facts, const reconcile_plan *plan, int64_t now_ms);
 // Whether a Ready replica need not be asked: its last answer was good, and nothing has changed since.
 bool pace_trusts(const instance_row *inst, const replica_row *r, const replica_observation *seen,
+                 const replica_memory *memory, int64_t now_ms);
+// Whether a replica that is not Ready is still silent for all we know, and need not be asked.
+bool pace_spares(const instance_row *inst, const replica_row *r, const replica_observation *seen,
                  const replica_memory *memory, int64_t now_ms);
 
 #endif

@@ -125,6 +125,7 @@ static bool conclude(probe *p, CURLcode result) {
   long status = 0;
   curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
   t->unknown = is_own_trouble(p, result);
+  t->silent = result == CURLE_OPERATION_TIMEDOUT;
   if (t->unknown) {
     say(t, "its health could not be asked");
   } else if (result == CURLE_COULDNT_CONNECT) {
@@ -186,6 +187,7 @@ void readiness_probe(ready_target *targets, size_t count) {
   for (size_t i = 0; i < count; i++) {
     targets[i].ready = false;
     targets[i].unknown = true;
+    targets[i].silent = false;
     say(&targets[i], "its health could not be asked");
   }
   size_t begun = 0;

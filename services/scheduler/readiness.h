@@ -17,6 +17,7 @@ typedef struct ready_target {
   // out
   bool ready;
   bool unknown;                   // it could not be asked, for want of something on our side: neither Ready nor not
+  bool silent;                    // not Ready, and time ran out: whoever asks waits so long for nothing
   char detail[SCHED_DETAIL_MAX];  // why not, for people
 } ready_target;
 

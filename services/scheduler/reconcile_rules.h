@@ -24,6 +24,7 @@ typedef struct replica_memory {
   int64_t answered_ms;
   int64_t answered_version;
   int64_t answered_ready_us;
+  int64_t silent_ms;  // boot time at which our last question ran out; 0: it was answered, somehow
 } replica_memory;
 
 typedef struct replica_facts {

@@ -75,6 +75,9 @@ static void probe_all(batch *b) {
       }
       if (pace_trusts(inst, r, &f->seen, &f->memory, now_ms)) {
         f->probe = PROBE_OK;
+      } else if (pace_spares(inst, r, &f->seen, &f->memory, now_ms)) {
+        f->probe = PROBE_FAILED;
+        snprintf(f->probe_detail, sizeof(f->probe_detail), "%s", r->detail);
       } else {
         // A run that has shown its name keeps it: afterwards health alone is asked.
         bool named = r->ready && strcmp(r->run_id, f->seen.run_id) == 0;
@@ -93,6 +96,7 @@ static void probe_all(batch *b) {
     whose[i]->probe = targets[i].ready ? PROBE_OK : targets[i].unknown ? PROBE_NONE : PROBE_FAILED;
     snprintf(whose[i]->probe_detail, sizeof(whose[i]->probe_detail), "%s", targets[i].detail);
     whose[i]->memory.answered_ms = targets[i].ready ? now_ms : 0;
+    whose[i]->memory.silent_ms = targets[i].silent ? eco_boottime_ms() : 0;
   }
 }
 

@@ -170,6 +170,63 @@ static void test_a_good_answer_is_void_once_anything_changes(void **state) {
   }
 }
 
+static bool spared(const scene *s, int64_t now_ms) {
+  return pace_spares(&s->inst, &s->inst.replicas[0], &s->facts[0].seen, &s->facts[0].memory, now_ms);
+}
+
+// Its node calls it Ready, we got no answer a moment ago.
+static scene silent(void) {
+  scene s = settled();
+  s.inst.replicas[0].ready = false;
+  s.facts[0].memory.failures = 3;
+  s.facts[0].memory.answered_ms = 0;
+  s.facts[0].memory.silent_ms = 1000000;
+  return s;
+}
+
+static void test_a_silent_replica_is_left_alone_for_a_while(void **state) {
+  (void)state;
+  scene s = silent();
+  assert_true(spared(&s, 1000000));
+  assert_true(spared(&s, 1000000 + PACE_SILENT_MS - 1));
+  assert_false(spared(&s, 1000000 + PACE_SILENT_MS));
+  assert_int_equal(due_after(&s, 1000001), 0);  // it is looked at all the same
+}
+
+static void test_a_silent_replica_is_asked_once_anything_changes(void **state) {
+  (void)state;
+  for (int change = 0; change < 8; change++) {
+    scene s = silent();
+    switch (change) {
+      case 0:
+        s.inst.version++;
+        break;
+      case 1:
+        s.facts[0].seen.ready_since_us++;
+        break;
+      case 2:
+        SET(s.facts[0].seen.run_id, "other");
+        break;
+      case 3:
+        SET(s.facts[0].seen.host, "10.0.0.2");
+        break;
+      case 4:
+        s.facts[0].seen.port = 8001;
+        break;
+      case 5:
+        s.facts[0].memory.silent_ms = 0;  // it answered, if only with an error
+        break;
+      case 6:
+        s.inst.replicas[0].interval_started_us = 5;  // its uptime is to be decided
+        break;
+      default:
+        s.inst.replicas[0].ready = true;  // to be given up soon, if it is hung
+        break;
+    }
+    assert_false(spared(&s, 1000001));
+  }
+}
+
 static void test_a_driver_that_does_not_judge_is_asked_each_time(void **state) {
   (void)state;
   scene s = settled();
@@ -186,6 +243,8 @@ int main(void) {
       cmocka_unit_test(test_a_starting_replica_waits_for_its_cluster),
       cmocka_unit_test(test_a_good_answer_is_believed_for_a_while),
       cmocka_unit_test(test_a_good_answer_is_void_once_anything_changes),
+      cmocka_unit_test(test_a_silent_replica_is_left_alone_for_a_while),
+      cmocka_unit_test(test_a_silent_replica_is_asked_once_anything_changes),
       cmocka_unit_test(test_a_driver_that_does_not_judge_is_asked_each_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,7 @@ static void test_a_refused_connection_is_known_to_be_not_ready(void **state) {
   ready_target t = ask(port);
   assert_false(t.ready);
   assert_false(t.unknown);
+  assert_false(t.silent);
 }
 
 static void test_silence_is_known_to_be_not_ready(void **state) {
@@ -50,6 +51,7 @@ static void test_silence_is_known_to_be_not_ready(void **state) {
   close(fd);
   assert_false(t.ready);
   assert_false(t.unknown);
+  assert_true(t.silent);
 }
 
 // The prober's own want of descriptors says nothing about the replica. From no free descriptor at all on, one more each
