@@ -44,9 +44,17 @@ class Poison:
         """A life in which every owner has something to say to every consumer. Returns the tenant and a running instance."""
         tenant = tenants.new()
         instance = tenant.running()
+        failures = self.counter("gateway", "ecolink_gateway_upstream_failures_total")
+
+        def answered():
+            return tenant.chat(instance["model"], max_tokens=1).status_code == 200
+        self.lab.pause("scheduler")  # it would withdraw the route, perhaps before any request has met the dead replica
         self.lab.replicas(instance["id"])[0].kill()
-        for _ in range(8):  # some of them meet the dead replica, which gateways report
-            wait(lambda: tenant.chat(instance["model"], max_tokens=1).status_code == 200, "an answer of the other replica", 10, 0.01)
+        wait(lambda: answered() and self.counter("gateway", "ecolink_gateway_upstream_failures_total") > failures,
+             "a request that meets the dead replica, which the gateway reports", 10, 0.01)
+        self.lab.resume("scheduler")
+        for _ in range(8):
+            wait(answered, "an answer of the other replica", 10, 0.01)
         tenant.wait_running(instance["id"])
         return tenant, instance
 
@@ -56,11 +64,14 @@ class Poison:
     def wait_letter(self):
         return wait(self.letters, f"a dead letter of {self.consumer}", 30)
 
-    def metric(self):
-        port = self.lab.ports[f"{self.service.upper()}_ADMIN"]
+    def counter(self, service, name):
+        """The sum over all its labels."""
+        port = self.lab.ports[f"{service.upper()}_ADMIN"]
         text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
-        found = re.search(r"^ecolink_dead_letters_total(?:\{[^}]*\})? ([0-9]+)", text, re.M)
-        return int(found.group(1)) if found else 0
+        return sum(int(n) for n in re.findall(rf"^{name}(?:\{{[^}}]*\}})? ([0-9]+)", text, re.M))
+
+    def metric(self):
+        return self.counter(self.service, "ecolink_dead_letters_total")
 
     def alarms(self):
         """Errors in the log that name this consumer's letters."""
