@@ -1,6 +1,13 @@
 // Waiting by the monotonic clock; see ecolink/pace.h.
 #include "ecolink/pace.h"
 
+#include <errno.h>
+#include <sys/file.h>
+
+#include "ecolink/clock.h"
+
+enum { LOCK_LOOK_MS = 10 };
+
 void eco_cond_init(pthread_cond_t *cond) {
   pthread_condattr_t attr;
   pthread_condattr_init(&attr);
@@ -18,6 +25,18 @@ struct timespec eco_deadline_in(int64_t ms) {
   t.tv_sec += t.tv_nsec / 1000000000L;
   t.tv_nsec %= 1000000000L;
   return t;
+}
+
+bool eco_file_lock(int fd, int64_t wait_ms) {
+  const int64_t until_ms = eco_boottime_ms() + wait_ms;
+  while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EINTR && (errno != EWOULDBLOCK || eco_boottime_ms() >= until_ms)) {
+      return false;
+    }
+    const struct timespec look = {.tv_nsec = LOCK_LOOK_MS * 1000000L};
+    (void)nanosleep(&look, NULL);
+  }
+  return true;
 }
 
 void eco_pace_init(eco_pace *pace) {

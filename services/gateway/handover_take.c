@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "ecolink/clock.h"
 #include "ecolink/crash.h"
 #include "ecolink/log.h"
+#include "ecolink/pace.h"
 #include "handover.h"
 
 enum { BACKLOG = 8, TRIES = 3, LOOK_MS = 20, LOCK_WAIT_MS = 2000 };
@@ -54,12 +54,9 @@ static int take_lock(const char *path) {
   char name[sizeof((struct sockaddr_un *)0)->sun_path + 8];
   (void)snprintf(name, sizeof name, "%s.lock", path);
   int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  for (int waited = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0; waited += LOOK_MS) {
-    if (waited >= LOCK_WAIT_MS) {
-      close(fd);
-      return -1;
-    }
-    (void)poll(NULL, 0, LOOK_MS);
+  if (fd >= 0 && !eco_file_lock(fd, LOCK_WAIT_MS)) {
+    close(fd);
+    return -1;
   }
   return fd;
 }

@@ -16,6 +16,8 @@
 #include "usage_spool.h"
 #include "usage_sum.h"
 
+enum { LAST_TRIES = 20 };  // at the end, of as many waits for the spool's lock
+
 struct gw_meter {
   eco_service *svc;
   gw_loop **loops;
@@ -23,6 +25,8 @@ struct gw_meter {
   char boot[ECO_ID_MAX];
   // metering thread
   gw_usage_sums *sums;
+  gw_usage_record waiting;  // taken out of a ring, and not summed up yet
+  bool waits;
   int64_t sequence;
   // appended to by the metering thread, taken from by the bus thread; never held while the bus is asked
   struct {
@@ -33,45 +37,74 @@ struct gw_meter {
   pthread_t thread;
 };
 
-static void append_batch(gw_meter *m) {
+// False: the spool is busy; what was summed up stays so.
+static bool append_batch(gw_meter *m) {
   if (m->sums->n == 0) {
-    return;
+    return true;
   }
   Ecolink__V1__UsageBatch batch = ECOLINK__V1__USAGE_BATCH__INIT;
   batch.gateway = (char *)eco_service_instance(m->svc);
   batch.boot = m->boot;
-  batch.sequence = ++m->sequence;
+  batch.sequence = m->sequence + 1;
   gw_usage_sums_fill(m->sums, &batch);
   pthread_mutex_lock(&m->shared.lock);
-  bool kept = gw_spool_append(&m->shared.spool, &batch);
+  gw_spool_result result = gw_spool_append(&m->shared.spool, &batch);
   pthread_mutex_unlock(&m->shared.lock);
-  if (!kept) {
+  if (result == GW_SPOOL_BUSY) {
+    return false;
+  }
+  m->sequence++;
+  if (result == GW_SPOOL_FULL) {
     eco_log(ECO_LOG_ERROR, "usage spool is full: records dropped", ECO_F_I64("records", batch.n_records));
   }
   ECO_CRASH_POINT("gateway.usage.spooled");
   gw_usage_sums_clear(m->sums);
+  return true;
 }
 
-static void collect(gw_meter *m) {
-  gw_usage_record record;
-  for (size_t i = 0; i < m->n_loops; i++) {
-    while (gw_usage_pop(m->loops[i]->usage, &record)) {
-      if (!gw_usage_sums_add(m->sums, &record)) {
-        append_batch(m);
-        (void)gw_usage_sums_add(m->sums, &record);
-      }
+// Sums up the record that waits. False: the sums are full and the spool is busy.
+static bool add_waiting(gw_meter *m) {
+  if (m->waits && !gw_usage_sums_add(m->sums, &m->waiting)) {
+    if (!append_batch(m)) {
+      return false;
     }
+    (void)gw_usage_sums_add(m->sums, &m->waiting);
   }
-  append_batch(m);
+  m->waits = false;
+  return true;
+}
+
+// False: some of it waits, here or in the rings, for a spool that is busy.
+static bool collect(gw_meter *m) {
+  for (size_t i = 0; i < m->n_loops; i++) {
+    do {
+      if (!add_waiting(m)) {
+        return false;
+      }
+      m->waits = gw_usage_pop(m->loops[i]->usage, &m->waiting);
+    } while (m->waits);
+  }
+  return append_batch(m);
+}
+
+static void collect_last(gw_meter *m) {
+  int tries = 1;
+  while (!collect(m) && tries < LAST_TRIES) {
+    tries++;
+  }
+  if (tries == LAST_TRIES && m->sums->n > 0) {
+    eco_log(ECO_LOG_ERROR, "usage spool: another process holds its lock; the last records are lost",
+            ECO_F_I64("records", (int64_t)m->sums->n));
+  }
 }
 
 static void *meter_main(void *arg) {
   gw_meter *m = arg;
   (void)pthread_setname_np(pthread_self(), "gw-meter");
   while (eco_pace_wait(&m->pace, GW_USAGE_FLUSH_MS)) {
-    collect(m);
+    (void)collect(m);
   }
-  collect(m);
+  collect_last(m);
   return NULL;
 }
 

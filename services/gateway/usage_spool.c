@@ -1,7 +1,6 @@
 // The usage spool's file; see usage_spool.h.
 #include "usage_spool.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +12,14 @@
 
 #include "ecolink/id.h"
 #include "ecolink/log.h"
+#include "ecolink/pace.h"
 
-enum { MAGIC = 0x31535545, HEAD = 12, BATCH_MAX = 4 * 1024 * 1024 };
+enum {
+  MAGIC = 0x31535545,
+  HEAD = 12,
+  BATCH_MAX = 4 * 1024 * 1024,
+  LOCK_WAIT_MS = 100,  // a write or two of the other process
+};
 
 static uint32_t check_of(const uint8_t *p, size_t n) {
   uint8_t sum[32];
@@ -74,10 +79,13 @@ static void refresh(gw_spool *s) {
   }
 }
 
-static void lock(gw_spool *s) {
-  while (flock(s->fd, LOCK_EX) != 0 && errno == EINTR) {
+// False: busy, and nothing may be done.
+static bool lock(gw_spool *s) {
+  if (!eco_file_lock(s->fd, LOCK_WAIT_MS)) {
+    return false;
   }
   refresh(s);
+  return true;
 }
 
 static void unlock(const gw_spool *s) {
@@ -115,8 +123,9 @@ eco_status gw_spool_open(gw_spool *s, const char *dir, int64_t max_bytes) {
     gw_spool_close(s);
     return eco_error(ECO_INTERNAL, "usage spool: cannot open the files in %s: %m", dir);
   }
-  lock(s);
-  unlock(s);
+  if (lock(s)) {  // else the first call that gets it reads what is there
+    unlock(s);
+  }
   return eco_success();
 }
 
@@ -148,12 +157,14 @@ static bool append(gw_spool *s, const Ecolink__V1__UsageBatch *batch) {
   return kept;
 }
 
-bool gw_spool_append(gw_spool *s, const Ecolink__V1__UsageBatch *batch) {
-  lock(s);
+gw_spool_result gw_spool_append(gw_spool *s, const Ecolink__V1__UsageBatch *batch) {
+  if (!lock(s)) {
+    return GW_SPOOL_BUSY;
+  }
   bool kept = append(s, batch);
   unlock(s);
   s->dropped += kept ? 0 : (int64_t)batch->n_records;
-  return kept;
+  return kept ? GW_SPOOL_KEPT : GW_SPOOL_FULL;
 }
 
 static Ecolink__V1__UsageBatch *next(gw_spool *s, int64_t *end) {
@@ -185,7 +196,9 @@ static Ecolink__V1__UsageBatch *next(gw_spool *s, int64_t *end) {
 }
 
 Ecolink__V1__UsageBatch *gw_spool_next(gw_spool *s, int64_t *end) {
-  lock(s);
+  if (!lock(s)) {
+    return NULL;
+  }
   Ecolink__V1__UsageBatch *batch = next(s, end);
   s->taken_round = s->round;
   unlock(s);
@@ -193,7 +206,9 @@ Ecolink__V1__UsageBatch *gw_spool_next(gw_spool *s, int64_t *end) {
 }
 
 void gw_spool_ack(gw_spool *s, int64_t end) {
-  lock(s);
+  if (!lock(s)) {
+    return;
+  }
   if (s->round == s->taken_round && end > s->acked) {
     acknowledge(s, end);
   }

@@ -6,7 +6,9 @@
 // id (gateway, boot, sequence) travels with it. Once all is acknowledged the file is emptied.
 //
 // Two processes may use one folder: a gateway that drains and its successor. Each call takes the file's lock and goes
-// by what the files say then; what one appended, either may send. Threads of one process lock themselves (meter.c).
+// by what the files say then; what one appended, either may send. One that is stopped with the lock in its hands, or
+// whose disk hangs, keeps the other waiting for a moment, not for good. Threads of one process lock themselves
+// (meter.c).
 #ifndef GATEWAY_USAGE_SPOOL_H
 #define GATEWAY_USAGE_SPOOL_H
 
@@ -30,12 +32,17 @@ typedef struct gw_spool {
 // dir "": the spool lives in memory and dies with the process.
 eco_status gw_spool_open(gw_spool *s, const char *dir, int64_t max_bytes);
 void gw_spool_close(gw_spool *s);
-// False: over the cap or the disk is full; its records are counted as dropped.
-bool gw_spool_append(gw_spool *s, const Ecolink__V1__UsageBatch *batch);
-// The oldest batch not yet acknowledged; the caller frees it. NULL: none. Damaged bytes are skipped to the end of the
-// file.
+typedef enum gw_spool_result {
+  GW_SPOOL_KEPT,
+  GW_SPOOL_BUSY,  // the other process does not let go of the lock: nothing has happened, try again
+  GW_SPOOL_FULL,  // over the cap, or the disk is full: its records are counted as dropped
+} gw_spool_result;
+gw_spool_result gw_spool_append(gw_spool *s, const Ecolink__V1__UsageBatch *batch);
+// The oldest batch not yet acknowledged; the caller frees it. NULL: none, or the spool is busy. Damaged bytes are
+// skipped to the end of the file.
 Ecolink__V1__UsageBatch *gw_spool_next(gw_spool *s, int64_t *end);
-// `end`: as the last gw_spool_next told it. Nothing, when the other process has acknowledged it meanwhile.
+// `end`: as the last gw_spool_next told it. Nothing, when the other process has acknowledged it meanwhile, or the spool
+// is busy: the batch will be sent again.
 void gw_spool_ack(gw_spool *s, int64_t end);
 static inline int64_t gw_spool_pending(const gw_spool *s) {
   return s->size - s->acked;

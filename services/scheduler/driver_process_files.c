@@ -8,13 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "ecolink/clock.h"
+#include "ecolink/pace.h"
 
-enum { TREE_DEPTH_MAX = 128, LOCK_POLL_MS = 20 };
+enum { TREE_DEPTH_MAX = 128 };
 
 static eco_status trouble(const char *what, const char *path) {
   return eco_error(ECO_INTERNAL, "%s %s: %s", what, path, strerror(errno));
@@ -76,18 +76,14 @@ eco_status process_lock(const process_paths *paths, int wait_ms, int *fd_out) {
   if (fd < 0) {
     return trouble("cannot open", paths->lock);
   }
-  for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited += LOCK_POLL_MS) {
-    if (errno != EWOULDBLOCK && errno != EINTR) {
-      eco_status st = trouble("cannot lock", paths->lock);
-      (void)close(fd);
-      return st;
-    }
-    if (waited >= wait_ms) {
-      (void)close(fd);
-      return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE,
-                       "%s is held by another scheduler: two must not share one state directory", paths->lock);
-    }
-    (void)usleep(LOCK_POLL_MS * 1000);
+  if (!eco_file_lock(fd, wait_ms)) {
+    eco_status st =
+        errno == EWOULDBLOCK
+            ? eco_error(ECO_CONTROL_PLANE_UNAVAILABLE,
+                        "%s is held by another scheduler: two must not share one state directory", paths->lock)
+            : trouble("cannot lock", paths->lock);
+    (void)close(fd);
+    return st;
   }
   *fd_out = fd;
   return eco_success();

@@ -1,5 +1,7 @@
 """What was recorded equals what was answered, exactly: through an absence of the bus and through kills of the gateway. A kill may
 cost what had not been flushed (200 ms), never more, and nothing is ever counted twice."""
+import fcntl
+import pathlib
 import random
 import signal
 import threading
@@ -153,4 +155,24 @@ def test_a_bus_that_hangs_keeps_no_record_off_the_disk(stack, bus):
         stack._nats_process.send_signal(signal.SIGCONT)
     g.start()
     eventually(lambda: usage_in_stream(stack, INSTANCE + 1)[0] == 2 + BURST, 20, 0.1, "none is lost")
+    assert g.stop() == 0
+
+
+def test_a_process_that_keeps_the_spools_lock_costs_no_record_and_halts_nothing(stack, bus):
+    """Such as a gateway that drains and was stopped in the middle of a write."""
+    bus.route(INSTANCE + 2, [usage_engine()])
+    g = Live(stack)
+    assert status(g.chat(f"my-llama:{INSTANCE + 2}")) == 200
+    eventually(lambda: usage_in_stream(stack, INSTANCE + 2)[0] == 1, 10, what="the bus takes usage")
+    with open(pathlib.Path(g.settings["SPOOL_DIR"], "usage.spool"), "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        conn = g.connect()
+        for _ in range(BURST):
+            assert status(g.chat(f"my-llama:{INSTANCE + 2}", conn=conn)) == 200
+        known = g.metric("ecolink_gateway_snapshot_routes")
+        bus.route(INSTANCE + 3, [usage_engine()])
+        eventually(lambda: g.metric("ecolink_gateway_snapshot_routes") == known + 1, 10, what="its other work goes on")
+        assert spooled(g) == 0
+    eventually(lambda: usage_in_stream(stack, INSTANCE + 2)[0] == 1 + BURST, 20, 0.1, "none is lost")
+    assert g.metric("ecolink_gateway_usage_dropped_total") == 0
     assert g.stop() == 0

@@ -1,7 +1,9 @@
 // Metering: the ring, the sums and the spool lose nothing that they did not count as lost.
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -81,7 +83,7 @@ static bool append(gw_spool *s, int64_t sequence) {
   b.sequence = sequence;
   b.records = records;
   b.n_records = 1;
-  return gw_spool_append(s, &b);
+  return gw_spool_append(s, &b) == GW_SPOOL_KEPT;
 }
 
 static void take(gw_spool *s, int64_t sequence) {
@@ -227,6 +229,34 @@ static void test_two_processes_share_a_spool(void **state) {
   remove_spool(dir);
 }
 
+// A gateway that was stopped with the spool's lock in its hands.
+static void test_a_lock_that_another_process_keeps_loses_nothing_and_halts_nobody(void **state) {
+  (void)state;
+  char dir[] = "/tmp/gw-spool-XXXXXX";
+  char path[64];
+  gw_spool s;
+  int64_t end = 0;
+  assert_non_null(mkdtemp(dir));
+  assert_true(eco_ok(gw_spool_open(&s, dir, 65536)));
+  assert_true(append(&s, 1));
+  (void)snprintf(path, sizeof path, "%s/usage.spool", dir);
+  int other = open(path, O_RDWR | O_CLOEXEC);
+  assert_true(other >= 0 && flock(other, LOCK_EX) == 0);
+  Ecolink__V1__UsageBatch b = ECOLINK__V1__USAGE_BATCH__INIT;
+  assert_int_equal(gw_spool_append(&s, &b), GW_SPOOL_BUSY);
+  assert_null(gw_spool_next(&s, &end));
+  gw_spool_ack(&s, 1);
+  assert_int_equal(s.dropped, 0);
+  assert_int_equal(flock(other, LOCK_UN), 0);
+  assert_true(append(&s, 2));
+  take(&s, 1);
+  take(&s, 2);
+  assert_int_equal(gw_spool_pending(&s), 0);
+  close(other);
+  gw_spool_close(&s);
+  remove_spool(dir);
+}
+
 static void test_without_a_folder_the_spool_is_in_memory(void **state) {
   (void)state;
   gw_spool s;
@@ -244,6 +274,7 @@ int main(void) {
       cmocka_unit_test(test_the_spool_survives_reopening_torn_writes_and_keeps_its_cap),
       cmocka_unit_test(test_an_acknowledgement_beyond_the_end_acknowledges_nothing_later),
       cmocka_unit_test(test_two_processes_share_a_spool),
+      cmocka_unit_test(test_a_lock_that_another_process_keeps_loses_nothing_and_halts_nobody),
       cmocka_unit_test(test_without_a_folder_the_spool_is_in_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

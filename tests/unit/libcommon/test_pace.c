@@ -1,8 +1,12 @@
 // Waiting by the monotonic clock, and the end that is told to those who wait.
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
 // clang-format off
 #include <cmocka.h>
 // clang-format on
@@ -27,6 +31,26 @@ static void test_a_deadline_is_a_whole_time_that_far_ahead(void **state) {
     assert_in_range(at.tv_nsec, 0, 999999999);
     assert_true(ns_of(at) >= ns_of(before) + ahead && ns_of(at) <= ns_of(after) + ahead);
   }
+}
+
+static void test_a_file_is_locked_once_its_holder_lets_go(void **state) {
+  (void)state;
+  char path[] = "/tmp/eco-lock-XXXXXX";
+  const int a = mkstemp(path);
+  const int b = open(path, O_RDWR | O_CLOEXEC);
+  assert_true(a >= 0 && b >= 0);
+  assert_true(eco_file_lock(a, 0));
+  errno = 0;
+  assert_false(eco_file_lock(b, 0));
+  assert_int_equal(errno, EWOULDBLOCK);
+  assert_false(eco_file_lock(b, 30));
+  assert_int_equal(errno, EWOULDBLOCK);
+  assert_int_equal(close(a), 0);
+  assert_true(eco_file_lock(b, 0));
+  assert_int_equal(close(b), 0);
+  assert_false(eco_file_lock(b, 1000));
+  assert_int_equal(errno, EBADF);
+  assert_int_equal(unlink(path), 0);
 }
 
 static void test_a_wait_of_nothing_ends_at_once_and_goes_on(void **state) {
@@ -66,6 +90,7 @@ static void test_the_end_wakes_everyone(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_a_deadline_is_a_whole_time_that_far_ahead),
+      cmocka_unit_test(test_a_file_is_locked_once_its_holder_lets_go),
       cmocka_unit_test(test_a_wait_of_nothing_ends_at_once_and_goes_on),
       cmocka_unit_test(test_the_end_wakes_everyone),
   };
