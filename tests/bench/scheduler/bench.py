@@ -220,7 +220,7 @@ def main(path):
     load = os.getloadavg()
     result = {"load_before": load, "kubernetes": os.path.basename(os.environ["ECOLINK_KUBE_PROGRAMS"]), "processors": os.cpu_count(), "machine": platform.machine(),
               "planner": planner, "limits": LIMITS, "instances": {}}
-    with Postgres() as pg, Stack(pg) as stack:
+    with Postgres(durable=True) as pg, Stack(pg) as stack:
         world = Bench(stack)
         try:
             world.start()

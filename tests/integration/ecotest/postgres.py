@@ -19,7 +19,10 @@ def _bin(name):
 
 
 class Postgres:
-    def __init__(self):
+    """durable: commits wait for the disk, as an installation's do; tests need not."""
+
+    def __init__(self, durable=False):
+        self.durable = durable
         self.dir = tempfile.mkdtemp(prefix="eco-pg-")
         os.chmod(self.dir, 0o755)
         self._as = []
@@ -35,7 +38,7 @@ class Postgres:
         )
 
     def start(self):
-        options = f"-k {self.dir} -c listen_addresses= -c fsync=off -c max_connections=200 -c shared_buffers=32MB"
+        options = f"-k {self.dir} -c listen_addresses= -c fsync={'on' if self.durable else 'off'} -c max_connections=200 -c shared_buffers=32MB"
         self._ctl("-w", "-l", self.dir + "/log", "-o", options, "start")
 
     def stop(self, mode="fast"):

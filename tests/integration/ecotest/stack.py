@@ -127,8 +127,9 @@ class Stack:
                 rights = subprocess.run([self.binary(name), "nats-permissions"], check=True, capture_output=True).stdout
                 users.append({"user": name, "password": self._password, "permissions": json.loads(rights)})
         path = os.path.join(self.dir, "nats.conf")
+        jetstream = {"store_dir": self.dir + "/js", **({"sync_interval": "always"} if self.pg.durable else {})}
         with open(path, "w", encoding="utf-8") as f:
-            json.dump({"host": "127.0.0.1", "port": self.nats_port, "jetstream": {"store_dir": self.dir + "/js"},
+            json.dump({"host": "127.0.0.1", "port": self.nats_port, "jetstream": jetstream,
                        "authorization": {"users": users}}, f)
         return path
 
