@@ -19,6 +19,7 @@ import uuid
 import requests
 
 # tests/shared: conftest.py has it in the path
+import ports
 import sanitized
 from polling import poll
 
@@ -75,7 +76,7 @@ class LocalStack:
     def __init__(self):
         self.state = tempfile.mkdtemp(prefix="eco-e2e-", dir="/tmp")
         os.chmod(self.state, 0o755)
-        self.env = dict(os.environ, ECOLINK_STATE_DIR=self.state, ECOLINK_BUILD_DIR=BUILD, NO_COLOR="1",
+        self.env = dict(os.environ, ECOLINK_STATE_DIR=self.state, ECOLINK_BUILD_DIR=BUILD, NO_COLOR="1", ECOLINK_PORT_RANGE=ports.stack_range(),
                         ECOLINK_GATEWAY_PUBLIC_RATE_LIMIT="0")  # all tests share one address
 
     def run(self, *args, timeout=300):

@@ -1,5 +1,6 @@
 """The local stack's own rules: what counts as running."""
 import ctypes
+import os
 import pathlib
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 
+import ports
 from eco.client import Client
 from eco.stack import TREE, Stack
 from eco.waiting import wait
@@ -62,3 +64,12 @@ def test_the_gateway_is_replaced_while_it_serves(stack):
         done.set()
         asking.join()
     assert set(answers) == {200} and stack.pid("gateway") != before and not Stack.lives(before) and stack.ready("gateway")
+
+
+def test_a_range_of_ports_is_kept_to_and_a_wrong_one_is_told(stack, tmp_path):
+    first, last = (int(x) for x in ports.stack_range().split("-"))
+    assert all(first <= port <= last for port in stack.ports.values()), stack.ports
+    for wrong in ("19999", "a-b", "10000-19999 ", "20000-10000", "60000-65536"):
+        env = {**os.environ, "ECOLINK_STATE_DIR": str(tmp_path / "state"), "ECOLINK_PORT_RANGE": wrong}
+        done = subprocess.run([TREE / "deploy/local/stack", "up"], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        assert done.returncode != 0 and f"ECOLINK_PORT_RANGE is no range of ports: {wrong}" in done.stdout + done.stderr

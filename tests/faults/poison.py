@@ -5,6 +5,7 @@ import queue
 import re
 
 import requests
+import world
 from eco.waiting import wait
 from ecotest import pb
 from ecotest.nats import NoResponders
@@ -44,19 +45,38 @@ class Poison:
         """A life in which every owner has something to say to every consumer. Returns the tenant and a running instance."""
         tenant = tenants.new()
         instance = tenant.running()
-        failures = self.counter("gateway", "ecolink_gateway_upstream_failures_total")
-
-        def answered():
-            return tenant.chat(instance["model"], max_tokens=1).status_code == 200
-        self.lab.pause("scheduler")  # it would withdraw the route, perhaps before any request has met the dead replica
-        self.lab.replicas(instance["id"])[0].kill()
-        wait(lambda: answered() and self.counter("gateway", "ecolink_gateway_upstream_failures_total") > failures,
-             "a request that meets the dead replica, which the gateway reports", 10, 0.01)
-        self.lab.resume("scheduler")
+        self.let_a_request_fail(tenant, instance)
         for _ in range(8):
-            wait(answered, "an answer of the other replica", 10, 0.01)
+            wait(lambda: tenant.chat(instance["model"], max_tokens=1).status_code == 200, "an answer of the other replica", 10, 0.01)
         tenant.wait_running(instance["id"])
         return tenant, instance
+
+    def route(self, instance):
+        """{region: port} of the replicas that gateways know."""
+        _, _, value = world.look_bucket(self.lab.nats, "routes")[str(instance["id"])]
+        return {r.region: r.port for r in pb.scheduler.RouteEntry.FromString(value).replicas}
+
+    def let_a_request_fail(self, tenant, instance):
+        """A replica dies, and a request meets it, which the gateway reports: the one that it prefers (the faster of late), and with
+        those asleep who would keep requests away from it, perhaps before any has come."""
+        def answer():
+            return tenant.chat(instance["model"], max_tokens=1)
+
+        def preferred():
+            regions = {answer().headers["x-ecolink-region"] for _ in range(10)}
+            return regions.pop() if len(regions) == 1 else None
+
+        def failures():
+            return self.counter("gateway", "ecolink_gateway_upstream_failures_total")
+        before = failures()
+        wait(lambda: len(self.route(instance)) == 2, "the route to both replicas", 20, 0.02)
+        for name in ("scheduler", "health"):
+            self.lab.pause(name)
+        port = self.route(instance)[wait(preferred, "ten answers of one region", 20, 0.01)]
+        next(r for r in self.lab.replicas(instance["id"]) if r.port == port).kill()
+        wait(lambda: answer().status_code == 200 and failures() > before, "a request that meets the dead replica", 20, 0.01)
+        for name in ("scheduler", "health"):
+            self.lab.resume(name)
 
     def letters(self):
         return self.lab.sql(f"SELECT id, entity_id, error FROM {self.service}.dead_letters WHERE consumer = %s", (self.consumer,))

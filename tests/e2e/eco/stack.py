@@ -16,6 +16,7 @@ from .waiting import wait
 TREE = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(TREE / "tests/shared"))
 
+import ports  # noqa: E402
 import sanitized  # noqa: E402
 
 SERVICES = ("registry", "scheduler", "billing", "health", "gateway")
@@ -83,7 +84,7 @@ class Stack:
                 if k in ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL") or k.endswith("SAN_OPTIONS")}
         return kept | FASTER | {
             "ECOLINK_STATE_DIR": str(self.state), "ECOLINK_BUILD_DIR": str(self.build), "ECOLINK_LOCAL_SEED": "0",
-            "ECOLINK_CLOCK_OFFSET_FILE": str(self.clock_file), "ECOLINK_LOCAL_STOP_S": "15",
+            "ECOLINK_CLOCK_OFFSET_FILE": str(self.clock_file), "ECOLINK_LOCAL_STOP_S": "15", "ECOLINK_PORT_RANGE": ports.stack_range(),
         }
 
     def run(self, *args, seconds=180):
