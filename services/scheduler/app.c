@@ -74,6 +74,11 @@ const eco_setting scheduler_settings[] = {
      .help =
          "unprivileged user that replicas run as when the scheduler is root; <first>-<last>: a user number for each "
          "instance, so that tenants' containers are strangers to each other"},
+    {.name = "PROCESS_PORTS",
+     .kind = ECO_SET_STR,
+     .target = &app.process.ports,
+     .fallback = "20000-31999",
+     .help = "ports that replicas listen on, <first>-<last>: outside of those that outgoing connections are given"},
     {.name = "KUBECONFIG_DIR",
      .kind = ECO_SET_STR,
      .target = &app.kubeconfig_dir,

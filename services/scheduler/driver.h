@@ -150,6 +150,7 @@ typedef struct process_driver_options {
   const char *simulator_path;  // presets: "" when not installed
   const char *llama_cpp_path;
   const char *run_as_user;  // unprivileged user when we are root; "" keeps ours
+  const char *ports;        // "<first>-<last>" for replicas
 } process_driver_options;
 ECO_CHECKED eco_status process_driver_open(const process_driver_options *options, driver **out);
 

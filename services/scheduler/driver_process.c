@@ -310,6 +310,7 @@ eco_status process_driver_open(const process_driver_options *options, driver **o
     ECO_TRY_GOTO(eco_error(ECO_OVERLOADED, "not enough memory"));
   }
   ECO_TRY_GOTO(process_identity_find(options->run_as_user != NULL ? options->run_as_user : "", &d->who));
+  ECO_TRY_GOTO(process_ports_parse(options->ports, &d->ports));
   ECO_TRY_GOTO(process_boot_id(d->boot_id));
   ECO_TRY_GOTO(process_paths_open(options->state_dir, options->run_dir, &d->paths));
   ECO_TRY_GOTO(process_lock(&d->paths, PROCESS_LOCK_WAIT_MS, &d->lock_fd));

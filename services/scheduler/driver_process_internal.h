@@ -54,6 +54,7 @@ typedef struct process_driver {
   char *llama_cpp_path;
   bool allow_commands;
   process_identity who;
+  process_ports ports;
   char boot_id[PROCESS_BOOT_ID_MAX];
   int lock_fd;
   int wake_fd;

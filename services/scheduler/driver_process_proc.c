@@ -19,7 +19,7 @@
 #include "ecolink/clock.h"
 
 // Above the ports of the local stack's own parts, below the usual ephemeral range.
-enum { PORT_FIRST = 20000, PORT_COUNT = 12000, STAT_BYTES_MAX = 1024 };
+enum { PORT_LEAST = 1024, PORT_MOST = 65535, STAT_BYTES_MAX = 1024 };
 
 static bool read_small(const char *path, char *out, size_t size) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -204,15 +204,25 @@ eco_status process_host_resolve(const char *host, char *out) {
   return ok ? eco_success() : eco_error(ECO_INTERNAL, "PROCESS_BIND_HOST %s: no address", host);
 }
 
-int process_port_choose(const char *host, int wanted, bool (*taken)(void *arg, int port), void *arg) {
+eco_status process_ports_parse(const char *text, process_ports *out) {
+  uint64_t first = 0;
+  uint64_t last = 0;
+  if (!process_range_parse(text, &first, &last) || first < PORT_LEAST || last > PORT_MOST) {
+    return eco_error(ECO_INVALID_REQUEST, "PROCESS_PORTS is no range from %d to %d: %s", PORT_LEAST, PORT_MOST, text);
+  }
+  *out = (process_ports){.first = (int)first, .count = (int)(last - first + 1)};
+  return eco_success();
+}
+
+int process_port_choose(const char *host, process_ports ports, int wanted, bool (*taken)(void *arg, int port),
+                        void *arg) {
   if (wanted > 0 && !taken(arg, wanted) && can_bind(host, wanted)) {
     return wanted;
   }
-  // Outside the range that outgoing connections are given, so that none of them sits on a replica's port while it
-  // restarts. Stacks beside us choose too: begin anywhere.
+  // Others on this machine choose, too, and what they have chosen is seen only once it listens: begin anywhere.
   unsigned start = (unsigned)eco_boottime_ms() * 2654435761U ^ (unsigned)getpid() * 40503U;
-  for (unsigned i = 0; i < PORT_COUNT; i++) {
-    int port = PORT_FIRST + (int)((start + i) % PORT_COUNT);
+  for (unsigned i = 0; i < (unsigned)ports.count; i++) {
+    int port = ports.first + (int)((start + i) % (unsigned)ports.count);
     if (!taken(arg, port) && can_bind(host, port)) {
       return port;
     }

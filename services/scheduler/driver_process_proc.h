@@ -19,9 +19,15 @@ void process_group_sweep(int pid);
 // Whether a process of the session `sid` listens on the port: another's listener on our port does not count.
 // `uid`: accepted as owner of the socket when descriptors cannot be looked at.
 bool process_listens(int sid, int port, uid_t uid);
-// A port that can be bound on host now: `wanted` if it can, else one outside the range of outgoing connections that
-// `taken` does not know. 0: none.
-int process_port_choose(const char *host, int wanted, bool (*taken)(void *arg, int port), void *arg);
+// Replicas' ports, `first` and those that follow.
+typedef struct process_ports {
+  int first;
+  int count;
+} process_ports;
+ECO_CHECKED eco_status process_ports_parse(const char *text, process_ports *out);
+// A port that can be bound on host now: `wanted` if it can, else one of `ports` that `taken` does not know. 0: none.
+int process_port_choose(const char *host, process_ports ports, int wanted, bool (*taken)(void *arg, int port),
+                        void *arg);
 // The IPv4 address that `host`, an address or a name, stands for: in a container the own name is known, the address is
 // not. out: INET_ADDRSTRLEN bytes.
 ECO_CHECKED eco_status process_host_resolve(const char *host, char *out);

@@ -213,6 +213,21 @@ bool process_record_parse(const char *text, size_t len, process_record *out) {
   return true;
 }
 
+static bool read_number(const char **at, uint64_t *out) {
+  char *end = NULL;
+  if (**at < '0' || **at > '9') {
+    return false;  // strtoull takes signs and blanks, too
+  }
+  errno = 0;
+  *out = strtoull(*at, &end, 10);
+  *at = end;
+  return errno == 0;
+}
+
+bool process_range_parse(const char *text, uint64_t *first, uint64_t *last) {
+  return read_number(&text, first) && *text++ == '-' && read_number(&text, last) && *text == '\0' && *first <= *last;
+}
+
 // ---- back-off ----
 int64_t process_backoff_ms(int failures) {
   int64_t ms = PROCESS_BACKOFF_FIRST_MS;

@@ -57,6 +57,8 @@ void process_run_id(const process_record *record, char out[REPLICA_RUN_ID_MAX]);
 // ---- back-off ----
 // `failures` >= 1, this one counted: 1 s, 2 s, 4 s, ... 30 s.
 int64_t process_backoff_ms(int failures);
+// "<first>-<last>" in decimal digits, first no larger than last.
+bool process_range_parse(const char *text, uint64_t *first, uint64_t *last);
 // Books an exit at now_us (business time) of a run that lived lived_ms: exits, restarts' back-off. wall_us dates the
 // restart.
 void process_record_exit(process_record *record, int64_t now_us, int64_t wall_us, int64_t lived_ms,

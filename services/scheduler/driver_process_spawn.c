@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "driver_process_rules.h"
+
 enum {
   CHILD_FILES_MAX = 65536,
   CHILD_PROCESSES_MAX = 8192,  // of the whole user, threads included: engines start hundreds
@@ -27,13 +29,9 @@ enum {
 // "50000-59999"
 static bool parse_range(const char *text, process_identity *out) {
   enum { UID_MIN_ALLOWED = 1000 };
-  char *end = NULL;
-  const unsigned long first = strtoul(text, &end, 10);
-  if (end == text || *end != '-' || end[1] < '0' || end[1] > '9') {
-    return false;
-  }
-  const unsigned long last = strtoul(end + 1, &end, 10);
-  if (*end != '\0' || first < UID_MIN_ALLOWED || last < first || last >= UINT32_MAX) {
+  uint64_t first = 0;
+  uint64_t last = 0;
+  if (!process_range_parse(text, &first, &last) || first < UID_MIN_ALLOWED || last >= UINT32_MAX) {
     return false;
   }
   *out = (process_identity){

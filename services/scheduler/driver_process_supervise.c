@@ -66,7 +66,7 @@ static eco_status prepare_record(process_driver *d, process_replica *r) {
   rec->generation = r->spec.generation;
   int before = rec->port;
   rec->port = 0;  // its own number must not count as taken
-  int port = process_port_choose(d->bind_host, before, process_port_taken, d);
+  int port = process_port_choose(d->bind_host, d->ports, before, process_port_taken, d);
   rec->port = port;
   if (port == 0) {
     return eco_error(ECO_OVERLOADED, "no free port on %s", d->bind_host);

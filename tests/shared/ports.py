@@ -35,5 +35,13 @@ def free_port():
 
 def stack_range():
     """ECOLINK_PORT_RANGE for a local stack of this process."""
-    first, end = own_part(10000, 20000)
+    return text_of(*own_part(10000, 20000))
+
+
+def replica_range():
+    """PROCESS_PORTS for a scheduler of this process."""
+    return text_of(*own_part(20000, 32000))
+
+
+def text_of(first, end):
     return f"{first}-{end - 1}"

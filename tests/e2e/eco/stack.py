@@ -85,6 +85,7 @@ class Stack:
         return kept | FASTER | {
             "ECOLINK_STATE_DIR": str(self.state), "ECOLINK_BUILD_DIR": str(self.build), "ECOLINK_LOCAL_SEED": "0",
             "ECOLINK_CLOCK_OFFSET_FILE": str(self.clock_file), "ECOLINK_LOCAL_STOP_S": "15", "ECOLINK_PORT_RANGE": ports.stack_range(),
+            "ECOLINK_SCHEDULER_PROCESS_PORTS": ports.replica_range(),
         }
 
     def run(self, *args, seconds=180):

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 
+import ports
 import pytest
 from billing_world import ALPHABET, S, USD, Billing
 from ecotest import pb
@@ -37,7 +38,7 @@ class World:
         stack.start("registry", BOOTSTRAP_KEY="eco_" + "".join(secrets.choice(ALPHABET) for _ in range(52)))
         self.scheduler = stack.start(
             "scheduler", SEAL_PUBLIC_KEY=public, SEAL_SECRET_KEY=secret, SEED_FILE=seed, PROCESS_STATE_DIR=self.state_dir,
-            PROCESS_RUN_DIR=os.path.join(self.state_dir, "run"), PROCESS_ALLOW_COMMANDS="true",
+            PROCESS_PORTS=ports.replica_range(), PROCESS_RUN_DIR=os.path.join(self.state_dir, "run"), PROCESS_ALLOW_COMMANDS="true",
             PROCESS_SIMULATOR=os.path.join(BUILD, "bin", "ecolink-simulator"), READY_INTERVAL_MS=100, METER_INTERVAL_MS=300,
             DRAIN_DEFAULT_S=1, LEASE_TTL_MS=2000, PUBLIC_URL="http://gateway")
 

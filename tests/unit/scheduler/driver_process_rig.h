@@ -117,7 +117,8 @@ RIG driver *open_at(const char *base) {
                                           .allow_commands = true,
                                           .simulator_path = "",
                                           .llama_cpp_path = "",
-                                          .run_as_user = geteuid() == 0 ? "nobody" : ""};
+                                          .run_as_user = geteuid() == 0 ? "nobody" : "",
+                                          .ports = "20000-31999"};
   driver *d = NULL;
   eco_status st = process_driver_open(&options, &d);
   if (!eco_ok(st)) {

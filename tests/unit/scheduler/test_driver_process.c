@@ -97,6 +97,29 @@ static void test_the_records_hold_no_secret(void **state) {
 }
 
 // ---- pid files, ports, exits ----
+static bool known_or_above(void *arg, int port) {
+  return port >= *(const int *)arg;
+}
+
+static void test_ports_are_those_of_the_range_that_are_free(void **state) {
+  (void)state;
+  process_ports ports;
+  assert_true(eco_ok(process_ports_parse("20000-31999", &ports)));
+  assert_true(ports.first == 20000 && ports.count == 12000);
+  static const char *const wrong[] = {"", "80-90", "60000-65536", "31999-20000", "all"};
+  for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+    assert_int_equal(process_ports_parse(wrong[i], &ports).code, ECO_INVALID_REQUEST);
+  }
+  ports = (process_ports){.first = 32100, .count = 3};
+  int limit = 32102;
+  for (int i = 0; i < 50; i++) {
+    assert_in_range(process_port_choose("127.0.0.1", ports, 0, known_or_above, &limit), 32100, 32101);
+  }
+  assert_int_equal(process_port_choose("127.0.0.1", ports, 32099, known_or_above, &limit), 32099);  // where it was
+  limit = 32100;
+  assert_int_equal(process_port_choose("127.0.0.1", ports, 0, known_or_above, &limit), 0);
+}
+
 static void test_the_pid_file_names_the_live_process_and_nothing_else(void **state) {
   (void)state;
   driver *d = open_here();
@@ -289,7 +312,8 @@ static void test_commands_and_unknown_engines_are_refused_with_the_field_at_faul
                                           .allow_commands = false,
                                           .simulator_path = self,
                                           .llama_cpp_path = "",
-                                          .run_as_user = ""};
+                                          .run_as_user = "",
+                                          .ports = "20000-31999"};
   driver *d = NULL;
   assert_true(eco_ok(process_driver_open(&options, &d)));
   static const char *const no_command[] = {NULL};
@@ -367,6 +391,7 @@ int main(int argc, char **argv) {
       DRIVER_CONFORMANCE_TESTS,
       cmocka_unit_test(test_a_child_gets_nothing_of_ours),
       cmocka_unit_test(test_the_records_hold_no_secret),
+      cmocka_unit_test(test_ports_are_those_of_the_range_that_are_free),
       cmocka_unit_test(test_the_pid_file_names_the_live_process_and_nothing_else),
       cmocka_unit_test(test_an_exit_is_seen_at_once_also_of_an_adopted_replica),
       cmocka_unit_test(test_a_stranger_on_the_port_of_a_dead_replica_is_not_taken_for_it),

@@ -109,6 +109,21 @@ static void test_a_name_is_spelled_in_one_way_only(void **state) {
   }
 }
 
+static void test_a_range_is_two_plain_numbers_in_order(void **state) {
+  (void)state;
+  uint64_t first = 0;
+  uint64_t last = 0;
+  assert_true(process_range_parse("20000-31999", &first, &last) && first == 20000 && last == 31999);
+  assert_true(process_range_parse("7-7", &first, &last) && first == 7 && last == 7);
+  assert_true(process_range_parse("0-18446744073709551615", &first, &last) && last == UINT64_MAX);
+  static const char *const wrong[] = {"",     "-",    "7",    "7-",    "-7",
+                                      "7-6",  " 7-8", "7 -8", "7- 8",  "7-8 ",
+                                      "+7-8", "7-+8", "7--8", "0x7-8", "7-18446744073709551616"};
+  for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+    assert_false(process_range_parse(wrong[i], &first, &last));
+  }
+}
+
 static void test_back_off_doubles_from_one_second_to_thirty(void **state) {
   (void)state;
   static const int64_t expected[] = {1000, 2000, 4000, 8000, 16000, 30000, 30000};
@@ -272,6 +287,7 @@ int main(void) {
       cmocka_unit_test(test_a_record_reads_back_as_it_was_written),
       cmocka_unit_test(test_a_record_with_any_byte_changed_or_missing_is_refused),
       cmocka_unit_test(test_a_name_is_spelled_in_one_way_only),
+      cmocka_unit_test(test_a_range_is_two_plain_numbers_in_order),
       cmocka_unit_test(test_back_off_doubles_from_one_second_to_thirty),
       cmocka_unit_test(test_back_off_starts_anew_after_a_run_of_five_minutes),
       cmocka_unit_test(test_the_latest_eight_exits_are_kept_newest_first),
