@@ -157,8 +157,9 @@ static void read_container(yyjson_val *c, int64_t shift_us, kube_pod_digest *out
   }
 }
 
-// Kubernetes tells the last exit alone. Those before are known from what was seen before; of a pod seen for the first
-// time they all lie between its creation and the last one.
+// Kubernetes tells the last exit alone, by the second. Those before are known from what was seen before; of a pod seen
+// for the first time they all lie between its creation and the last one. What falls together is told apart by
+// microseconds.
 static void count_exits(const kube_pod_digest *before, int64_t last_us, int64_t now_us, kube_pod_digest *out) {
   bool known = before && strcmp(before->meta.uid, out->meta.uid) == 0;
   if (known) {
@@ -171,7 +172,8 @@ static void count_exits(const kube_pod_digest *before, int64_t last_us, int64_t 
   }
   for (int k = fresh < REPLICA_EXITS_KEPT ? fresh : REPLICA_EXITS_KEPT; k > 0; k--) {
     memmove(out->exits_us + 1, out->exits_us, sizeof(out->exits_us) - sizeof(out->exits_us[0]));
-    out->exits_us[0] = last_us - (k - 1);  // told apart by microseconds
+    int64_t at_us = last_us - (k - 1);
+    out->exits_us[0] = at_us > out->exits_us[1] ? at_us : out->exits_us[1] + 1;
   }
 }
 

@@ -279,6 +279,25 @@ static void test_exits_are_counted_by_comparing(void **state) {
   assert_true(p.exits_us[0] > 0 && p.exits_us[1] == 0);
 }
 
+// Kubernetes tells whole seconds, and starts a container for the first time again at once.
+static void test_two_exits_within_one_second_are_two(void **state) {
+  (void)state;
+  static const char ended[] = SCHEDULED
+      ",\"containerStatuses\":[{\"name\":\"engine\",\"restartCount\":%d,\"state\":{\"terminated\":{\"exitCode\":1,"
+      "\"finishedAt\":\"2026-11-22T20:02:07Z\"}}}]";
+  char status[1024];
+  kube_pod_digest before = pod_of(SCHEDULED ENGINE("{\"running\":{}}"), NULL);
+  for (int n = 0; n < 3; n++) {
+    (void)snprintf(status, sizeof(status), ended, n);
+    kube_pod_digest p = pod_of(status, &before);
+    assert_int_equal(p.exit_count, n + 1);
+    for (int k = 0; k < n; k++) {
+      assert_true(p.exits_us[k] > p.exits_us[k + 1]);
+    }
+    before = p;
+  }
+}
+
 // The way of a container that falls again and again: ended, waiting out its back-off, running.
 static void test_an_exit_is_one_whatever_is_seen_of_it(void **state) {
   (void)state;
@@ -452,6 +471,7 @@ int main(void) {
       cmocka_unit_test(test_exits_are_counted_by_comparing),
       cmocka_unit_test(test_an_exit_is_one_whatever_is_seen_of_it),
       cmocka_unit_test(test_another_hand_is_seen_and_controllers_are_none),
+      cmocka_unit_test(test_two_exits_within_one_second_are_two),
       cmocka_unit_test(test_what_is_being_deleted_is_stopping_and_asks_for_nothing),
       cmocka_unit_test(test_an_old_generations_pod_is_no_run_of_the_new_one),
       cmocka_unit_test(test_any_object_may_come),
