@@ -133,37 +133,36 @@ static void test_a_good_answer_is_believed_for_a_while(void **state) {
   assert_false(trusted(&s, 1000000 + PACE_ASK_MS));
 }
 
+// Of what held when it was asked one thing is different; from CIRCUMSTANCES on nothing.
+enum { CIRCUMSTANCES = 5 };
+static void change_circumstance(scene *s, int which) {
+  replica_observation *seen = &s->facts[0].seen;
+  s->inst.version += which == 0;  // health's verdict is such a change
+  seen->ready_since_us += which == 1;
+  SET(seen->run_id, which == 2 ? "other" : "run");
+  SET(seen->host, which == 3 ? "10.0.0.2" : "10.0.0.1");
+  seen->port += which == 4;
+}
+
 static void test_a_good_answer_is_void_once_anything_changes(void **state) {
   (void)state;
-  for (int change = 0; change < 9; change++) {
+  for (int change = 0; change < CIRCUMSTANCES + 4; change++) {
     scene s = settled();
+    change_circumstance(&s, change);
     switch (change) {
-      case 0:
-        s.inst.version++;  // health's verdict is such a change
-        break;
-      case 1:
-        s.facts[0].seen.ready_since_us++;
-        break;
-      case 2:
-        SET(s.facts[0].seen.run_id, "other");
-        break;
-      case 3:
-        SET(s.facts[0].seen.host, "10.0.0.2");
-        break;
-      case 4:
-        s.facts[0].seen.port = 8001;
-        break;
-      case 5:
+      case CIRCUMSTANCES:
         s.facts[0].memory.failures = 1;
         break;
-      case 6:
+      case CIRCUMSTANCES + 1:
         s.inst.replicas[0].ready = false;
         break;
-      case 7:
+      case CIRCUMSTANCES + 2:
         s.facts[0].seen.phase = REPLICA_STARTING;
         break;
-      default:
+      case CIRCUMSTANCES + 3:
         s.facts[0].memory.answered_ms = 0;
+        break;
+      default:
         break;
     }
     assert_false(trusted(&s, 1000001));
@@ -195,32 +194,20 @@ static void test_a_silent_replica_is_left_alone_for_a_while(void **state) {
 
 static void test_a_silent_replica_is_asked_once_anything_changes(void **state) {
   (void)state;
-  for (int change = 0; change < 8; change++) {
+  for (int change = 0; change < CIRCUMSTANCES + 3; change++) {
     scene s = silent();
+    change_circumstance(&s, change);
     switch (change) {
-      case 0:
-        s.inst.version++;
-        break;
-      case 1:
-        s.facts[0].seen.ready_since_us++;
-        break;
-      case 2:
-        SET(s.facts[0].seen.run_id, "other");
-        break;
-      case 3:
-        SET(s.facts[0].seen.host, "10.0.0.2");
-        break;
-      case 4:
-        s.facts[0].seen.port = 8001;
-        break;
-      case 5:
+      case CIRCUMSTANCES:
         s.facts[0].memory.silent_ms = 0;  // it answered, if only with an error
         break;
-      case 6:
+      case CIRCUMSTANCES + 1:
         s.inst.replicas[0].interval_started_us = 5;  // its uptime is to be decided
         break;
-      default:
+      case CIRCUMSTANCES + 2:
         s.inst.replicas[0].ready = true;  // to be given up soon, if it is hung
+        break;
+      default:
         break;
     }
     assert_false(spared(&s, 1000001));
