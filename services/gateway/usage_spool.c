@@ -1,6 +1,7 @@
 // The usage spool's file; see usage_spool.h.
 #include "usage_spool.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,8 +124,12 @@ eco_status gw_spool_open(gw_spool *s, const char *dir, int64_t max_bytes) {
     gw_spool_close(s);
     return eco_error(ECO_INTERNAL, "usage spool: cannot open the files in %s: %m", dir);
   }
-  if (lock(s)) {  // else the first call that gets it reads what is there
+  if (lock(s)) {
     unlock(s);
+  } else if (errno != EWOULDBLOCK) {  // busy is well: the first call that gets it reads what is there
+    eco_status st = eco_error(ECO_INTERNAL, "usage spool: cannot lock the file in %s: %m", dir);
+    gw_spool_close(s);
+    return st;
   }
   return eco_success();
 }
