@@ -76,7 +76,8 @@ class LocalStack:
     def __init__(self):
         self.state = tempfile.mkdtemp(prefix="eco-e2e-", dir="/tmp")
         os.chmod(self.state, 0o755)
-        self.env = dict(os.environ, ECOLINK_STATE_DIR=self.state, ECOLINK_BUILD_DIR=BUILD, NO_COLOR="1", ECOLINK_PORT_RANGE=ports.stack_range(), ECOLINK_SCHEDULER_PROCESS_PORTS=ports.replica_range(),
+        self.env = dict(os.environ, ECOLINK_STATE_DIR=self.state, ECOLINK_BUILD_DIR=BUILD, NO_COLOR="1",
+                        ECOLINK_PORT_RANGE=ports.stack_range(), ECOLINK_SCHEDULER_PROCESS_PORTS=ports.replica_range(),
                         ECOLINK_GATEWAY_PUBLIC_RATE_LIMIT="0")  # all tests share one address
 
     def run(self, *args, timeout=300):

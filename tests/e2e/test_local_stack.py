@@ -69,7 +69,11 @@ def test_the_gateway_is_replaced_while_it_serves(stack):
 def test_a_range_of_ports_is_kept_to_and_a_wrong_one_is_told(stack, tmp_path):
     first, last = (int(x) for x in ports.stack_range().split("-"))
     assert all(first <= port <= last for port in stack.ports.values()), stack.ports
-    for wrong in ("19999", "a-b", "10000-19999 ", "20000-10000", "60000-65536"):
-        env = {**os.environ, "ECOLINK_STATE_DIR": str(tmp_path / "state"), "ECOLINK_PORT_RANGE": wrong}
+    def refusal(ports_wanted):
+        env = {**os.environ, "ECOLINK_STATE_DIR": str(tmp_path / "state"), "ECOLINK_PORT_RANGE": ports_wanted}
         done = subprocess.run([TREE / "deploy/local/stack", "up"], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
-        assert done.returncode != 0 and f"ECOLINK_PORT_RANGE is no range of ports: {wrong}" in done.stdout + done.stderr
+        assert done.returncode != 0
+        return done.stdout + done.stderr
+    for wrong in ("19999", "a-b", "10000-19999 ", "20000-10000", "60000-65536"):
+        assert f"ECOLINK_PORT_RANGE is no range of ports: {wrong}" in refusal(wrong)
+    assert "no free port found in 10000-10003" in refusal("10000-10003")  # eight are needed

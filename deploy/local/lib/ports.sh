@@ -12,20 +12,24 @@ port_owner() {
   echo "${who:-another process}"
 }
 
+PORT_RANGE=${ECOLINK_PORT_RANGE:-10000-19999}
 port_range_sound() {
-  [[ ${ECOLINK_PORT_RANGE:-10000-19999} =~ ^([1-9][0-9]{0,4})-([1-9][0-9]{0,4})$ ]] && ((BASH_REMATCH[1] <= BASH_REMATCH[2] && BASH_REMATCH[2] < 65536))
+  [[ $PORT_RANGE =~ ^([1-9][0-9]{0,4})-([1-9][0-9]{0,4})$ ]] && ((BASH_REMATCH[1] <= BASH_REMATCH[2] && BASH_REMATCH[2] < 65536))
 }
 
 # Below the usual ephemeral range and that of replicas (20000 to 31999), so that neither an outgoing connection nor a replica,
 # of this stack or another, takes a port while its part is down.
 port_free() {
-  local port range=${ECOLINK_PORT_RANGE:-10000-19999}
-  while :; do
-    port=$((${range%-*} + (RANDOM * 32768 + RANDOM) % (${range#*-} - ${range%-*} + 1)))
-    [[ " ${PORTS_TAKEN:-} " == *" $port "* ]] || port_busy "$port" || break
+  local port first=${PORT_RANGE%-*} last=${PORT_RANGE#*-} tries=0
+  while ((tries++ < 1000)); do
+    port=$((first + (RANDOM * 32768 + RANDOM) % (last - first + 1)))
+    [[ " ${PORTS_TAKEN:-} " == *" $port "* ]] || port_busy "$port" || {
+      PORTS_TAKEN="${PORTS_TAKEN:-} $port"
+      REPLY=$port
+      return
+    }
   done
-  PORTS_TAKEN="${PORTS_TAKEN:-} $port"
-  REPLY=$port
+  die "no free port found in $PORT_RANGE: choose another ECOLINK_PORT_RANGE"
 }
 
 ports_load() {
@@ -38,7 +42,7 @@ ports_load() {
 ports_choose() {
   local name i=0 port
   if [[ ! -s $STATE/ports.env ]]; then
-    port_range_sound || die "ECOLINK_PORT_RANGE is no range of ports: $ECOLINK_PORT_RANGE (such as 10000-19999)"
+    port_range_sound || die "ECOLINK_PORT_RANGE is no range of ports: $PORT_RANGE (such as 10000-19999)"
     : >"$STATE/ports.env.new"
     for name in "${PORT_NAMES[@]}"; do
       if [[ -n ${ECOLINK_PORT_BASE:-} ]]; then

@@ -112,8 +112,8 @@ class World:
                                                         "CloseHold": (B.CloseHoldRequest, self.books.close)})
 
     def settings(self, **more):
-        out = {"SEAL_PUBLIC_KEY": PUBLIC, "SEAL_SECRET_KEY": SECRET, "SEED_FILE": self.seed, "PROCESS_STATE_DIR": self.state_dir, "PROCESS_PORTS": ports.replica_range(),
-               "PROCESS_RUN_DIR": os.path.join(self.state_dir, "run"), "PROCESS_ALLOW_COMMANDS": "true",
+        out = {"SEAL_PUBLIC_KEY": PUBLIC, "SEAL_SECRET_KEY": SECRET, "SEED_FILE": self.seed, "PROCESS_STATE_DIR": self.state_dir,
+               "PROCESS_PORTS": ports.replica_range(), "PROCESS_RUN_DIR": os.path.join(self.state_dir, "run"), "PROCESS_ALLOW_COMMANDS": "true",
                "PROCESS_SIMULATOR": os.path.join(BUILD, "bin", "ecolink-simulator"), "READY_INTERVAL_MS": 100,
                "METER_INTERVAL_MS": 300, "DRAIN_DEFAULT_S": 1, "LEASE_TTL_MS": 800, "PUBLIC_URL": "http://gw"}
         out.update(more)
