@@ -297,7 +297,8 @@ static int run(const eco_service_def *def) {
   }
   if (!eco_ok(st)) {
     eco_log(ECO_LOG_ERROR, "not started", ECO_F_STATUS(st));
-    return EXIT_FAILURE;
+    // Threads of what did start run until the end: exit handlers would free what they use (OpenSSL's locks).
+    _exit(EXIT_FAILURE);
   }
   eco_log(ECO_LOG_INFO, "started", ECO_F_STR("instance", svc.instance), ECO_F_STR("version", ECO_VERSION),
           ECO_F_I64("admin_port", svc.admin_port));

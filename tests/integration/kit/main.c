@@ -7,6 +7,7 @@
 // Without a bus a timer calls nevertheless, and waits: that is where a service may be when it is told to stop.
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ecolink/bus.h"
 #include "ecolink/log.h"
@@ -149,9 +150,30 @@ static const eco_kv_def BUCKETS[] = {{"probe", bucket_items}, {.bucket = NULL}};
 static const eco_timer_def TIMERS[] = {{"call-without-a-bus", 20, NULL, call_without_a_bus}, {.name = NULL}};
 static const char *const CALLS[] = {"probe.Put", "probe.Get", NULL};
 
+static void say_exit_handlers(void) {
+  (void)!write(STDERR_FILENO, "exit handlers ran\n", 18);
+}
+
+static bool fail_start;
+static const eco_setting SETTINGS[] = {
+    {.name = "FAIL_START",
+     .kind = ECO_SET_BOOL,
+     .target = &fail_start,
+     .fallback = "false",
+     .help = "fails to start when everything that comes before it runs already"},
+    ECO_SETTING_END,
+};
+
+static eco_status start(eco_service *svc) {
+  (void)svc;
+  return fail_start && atexit(say_exit_handlers) == 0 ? eco_error(ECO_INTERNAL, "told to fail") : eco_success();
+}
+
 static const eco_service_def DEF = {
     .name = "probe",
     .summary = "exercises the service kit in tests",
+    .settings = SETTINGS,
+    .start = start,
     .migrations = probe_migrations,
     .rpcs = RPCS,
     .consumers = CONSUMERS,

@@ -41,6 +41,13 @@ def outbox_is_empty(stack):
     return stack.sql("SELECT count(*) FROM probe.outbox")[0][0] == 0
 
 
+def test_a_start_that_fails_takes_nothing_from_the_threads_that_run(stack):
+    """Exit handlers would: OpenSSL's frees the locks that a thread needs which is just connecting to the database."""
+    service = stack.start("probe", wait=False, FAIL_START="true")
+    assert service.wait_exit() == 1
+    assert "told to fail" in service.logs() and "exit handlers ran" not in service.logs()
+
+
 def test_a_write_reaches_the_consumer_and_the_bucket(stack, probe):
     put(stack, "first", "1")
     eventually(lambda: copy_of(stack, "first") == ("1", 1))
