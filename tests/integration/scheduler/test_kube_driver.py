@@ -377,3 +377,22 @@ def test_a_start_tells_how_long_the_last_ones_took(kube):
     kube.until(second.id, RUNNING, ready=2)
     gone(kube, first.id)
     gone(kube, second.id)
+
+
+def test_a_replica_that_its_node_calls_ready_and_that_never_answers_is_asked_now_and_then(kube):
+    kube.service.stop()
+    kube.start(METER_INTERVAL_MS=3000)  # a pass that takes two seconds is no gap then, after which nothing that was known counts
+    i = kube.launch(engine="", image="ecolink/simulator:test", args=["--host", "0.0.0.0", "--port", "8000", "--model", "my-llama", "--hang-health", "true"])
+    eventually(lambda: all("timeout" in r.status_detail.lower() for r in kube.get(i.id).replicas), 30, 0.1, "its silence is told")
+
+    def asked():
+        """How many questions the first region's replica has had, this one among them."""
+        pod = next(p for p in kube.clusters()[0].all("pods") if p["metadata"]["labels"]["ecolink.io/instance"] == str(i.id))
+        with urllib.request.urlopen(f"http://{pod['status']['podIP']}:8000/_simulator/state", timeout=5) as answer:
+            return json.load(answer)["requests"]
+    before = asked()
+    time.sleep(16)  # act: a question waits for two seconds; without a pause there would be seven in this time
+    assert 1 <= asked() - before - 1 <= 3
+    gone(kube, i.id)
+    kube.service.stop()
+    kube.start()
