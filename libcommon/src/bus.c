@@ -1,5 +1,7 @@
 // The NATS connection: reconnects for ever, tells the kit's threads by a counter, and makes stream and buckets when
 // they are not there (first start, or JetStream's files were lost).
+#include <signal.h>
+#include <sodium.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -8,7 +10,17 @@
 #include "ecolink/log.h"
 #include "kit.h"
 
-enum { BUS_REQUEST_WAIT_MS = 5000, BUS_RECONNECT_WAIT_MS = 250, BUS_PING_INTERVAL_MS = 10000, BUS_FLUSH_MS = 1000 };
+enum {
+  BUS_REQUEST_WAIT_MS = 5000,
+  BUS_RECONNECT_WAIT_MS = 250,
+  BUS_RECONNECT_JITTER_MS = 100,
+  BUS_PING_INTERVAL_MS = 10000,
+  BUS_FLUSH_MS = 1000,
+  BUS_FIRST_ATTEMPTS = 40,  // ten seconds
+};
+
+// What became of a connection's first attempt.
+enum { BUS_UNDECIDED, BUS_GOES_ON, BUS_GIVEN_UP };
 
 eco_status kit_nats_error(natsStatus s, const char *what) {
   return eco_error(ECO_CONTROL_PLANE_UNAVAILABLE, "bus: %s: %s", what, natsStatus_GetText(s));
@@ -17,6 +29,7 @@ eco_status kit_nats_error(natsStatus s, const char *what) {
 static void on_connected(natsConnection *nc, void *arg) {
   (void)nc;
   eco_service *svc = arg;
+  atomic_store(&svc->bus_attempt, BUS_GOES_ON);
   atomic_store(&svc->connected, true);
   atomic_fetch_add(&svc->reconnects, 1);
   eco_log(ECO_LOG_INFO, "bus connected");
@@ -40,6 +53,35 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus err, 
   eco_log(ECO_LOG_WARN, "bus error", ECO_F_STR("error", natsStatus_GetText(err)));
 }
 
+static int64_t on_next_attempt(natsConnection *nc, int attempts, void *arg) {
+  (void)nc;
+  (void)attempts;
+  eco_service *svc = arg;
+  atomic_store(&svc->bus_attempt, BUS_GOES_ON);
+  return BUS_RECONNECT_WAIT_MS + (int64_t)randombytes_uniform(BUS_RECONNECT_JITTER_MS);
+}
+
+// "For ever" is not quite what the library means: it gives a connection up when the same refusal of our password comes
+// twice, and on any error of the server's that it does not know. A service that needs the bus ends then, for a new
+// start to make another one; the gateway goes on with what it knows.
+static void on_closed(natsConnection *nc, void *arg) {
+  eco_service *svc = arg;
+  const char *why = NULL;
+  (void)natsConnection_GetLastError(nc, &why);
+  int undecided = BUS_UNDECIDED;
+  if (atomic_compare_exchange_strong(&svc->bus_attempt, &undecided, BUS_GIVEN_UP) || eco_pace_ended(&svc->pace)) {
+    return;
+  }
+  if (svc->def->migrations == NULL) {
+    eco_log(ECO_LOG_ERROR, "bus connection given up: nothing new is learned until a restart",
+            ECO_F_STR("error", why ? why : ""));
+    return;
+  }
+  eco_log(ECO_LOG_ERROR, "bus connection given up: ending, so that a new start makes another one",
+          ECO_F_STR("error", why ? why : ""));
+  (void)kill(getpid(), SIGTERM);
+}
+
 static natsStatus set_options(eco_service *svc, natsOptions *opts) {
   char inbox[KIT_NAME_MAX];
   snprintf(inbox, sizeof inbox, "_INBOX_%s", svc->def->name);
@@ -57,10 +99,7 @@ static natsStatus set_options(eco_service *svc, natsOptions *opts) {
     s = natsOptions_SetMaxReconnect(opts, -1);
   }
   if (s == NATS_OK) {
-    s = natsOptions_SetReconnectWait(opts, BUS_RECONNECT_WAIT_MS);
-  }
-  if (s == NATS_OK) {
-    s = natsOptions_SetReconnectJitter(opts, 100, 100);
+    s = natsOptions_SetCustomReconnectDelay(opts, on_next_attempt, svc);
   }
   if (s == NATS_OK) {
     s = natsOptions_SetPingInterval(opts, BUS_PING_INTERVAL_MS);
@@ -78,7 +117,35 @@ static natsStatus set_options(eco_service *svc, natsOptions *opts) {
     s = natsOptions_SetDisconnectedCB(opts, on_disconnected, svc);
   }
   if (s == NATS_OK) {
+    s = natsOptions_SetClosedCB(opts, on_closed, svc);
+  }
+  if (s == NATS_OK) {
     s = natsOptions_SetErrorHandler(opts, on_error, svc);
+  }
+  return s;
+}
+
+// Connected, or trying on in the background (NATS_NOT_YET_CONNECTED). Where the first attempt ends between the server's
+// accepting and its welcome, libnats gives up instead of trying on (mended by its pull request 926, later than what we
+// get): once more then.
+static natsStatus connect_for_good(eco_service *svc, natsOptions *opts) {
+  natsStatus s = NATS_CONNECTION_CLOSED;
+  for (int i = 0; i < BUS_FIRST_ATTEMPTS; i++) {
+    atomic_store(&svc->bus_attempt, BUS_UNDECIDED);
+    s = natsConnection_Connect(&svc->nc, opts);
+    if (s != NATS_NOT_YET_CONNECTED) {
+      return s;
+    }
+    while (atomic_load(&svc->bus_attempt) == BUS_UNDECIDED) {
+      (void)kit_sleep(svc, 1);  // one of the three callbacks comes, whatever happens
+    }
+    if (atomic_load(&svc->bus_attempt) == BUS_GOES_ON) {
+      return s;
+    }
+    natsConnection_Destroy(svc->nc);
+    svc->nc = NULL;
+    s = NATS_CONNECTION_CLOSED;
+    (void)kit_sleep(svc, BUS_RECONNECT_WAIT_MS);
   }
   return s;
 }
@@ -90,7 +157,7 @@ eco_status kit_bus_open(eco_service *svc) {
     s = set_options(svc, opts);
   }
   if (s == NATS_OK) {
-    s = natsConnection_Connect(&svc->nc, opts);
+    s = connect_for_good(svc, opts);
   }
   natsOptions_Destroy(opts);
   if (s != NATS_OK && s != NATS_NOT_YET_CONNECTED) {

@@ -80,6 +80,7 @@ struct eco_service {
   atomic_uint reconnects;  // grows with each (re)connect; threads compare with what they saw
   atomic_uint silences;    // likewise with each subscription whose server's heartbeats stay away
   atomic_bool connected;
+  atomic_int bus_attempt;  // what became of the connection's first attempt: bus.c
   pthread_mutex_t kv_lock;
   kit_kv_handle kv[KIT_KV_BUCKETS_MAX];  // guarded by kv_lock; owned buckets
 

@@ -8,6 +8,7 @@ import time
 import gwtest
 import pytest
 from ecotest import pb
+from ecotest.doorman import Doorman
 from ecotest.stack import eventually
 from gwbus import USAGE, Bus, Live, spooled, usage_engine, usage_in_stream
 from gwtest import Dead, Engine, answer, code, status
@@ -64,6 +65,18 @@ def test_an_older_entry_never_replaces_a_newer_one(stack, bus):
     bus.route(204, [engine])  # behind it in the bucket's order: once this is known, the late ones have been read
     eventually(lambda: status(g.chat("my-llama:204")) == 200, 5, what="the next entry is seen")
     assert status(g.chat("my-llama:203")) == 200
+    assert g.stop() == 0
+
+
+def test_a_gateway_whose_bus_connection_is_given_up_goes_on_with_what_it_knows(stack, bus):
+    door, engine = Doorman(stack.nats_port), Engine()
+    bus.route(206, [engine])
+    g = Live(stack, NATS_URL=f"nats://127.0.0.1:{door.port}")
+    assert status(g.chat("my-llama:206")) == 200
+    door.say_to_all(b"-ERR 'something that no client knows'\r\n")
+    eventually(lambda: "nothing new is learned until a restart" in g.service.logs(), 10, what="it says so")
+    assert all(status(g.chat("my-llama:206")) == 200 for _ in range(20))
+    door.close()
     assert g.stop() == 0
 
 

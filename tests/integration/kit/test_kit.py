@@ -11,6 +11,7 @@ import time
 import pytest
 
 from ecotest import pb
+from ecotest.doorman import Doorman
 from ecotest.stack import RpcError, eventually
 
 KV = pb.common.KeyValue
@@ -46,6 +47,34 @@ def test_a_start_that_fails_takes_nothing_from_the_threads_that_run(stack):
     service = stack.start("probe", wait=False, FAIL_START="true")
     assert service.wait_exit() == 1
     assert "told to fail" in service.logs() and "exit handlers ran" not in service.logs()
+
+
+@pytest.fixture
+def doorman(stack):
+    made = []
+
+    def make(**how):
+        made.append(Doorman(stack.nats_port, **how))
+        return made[-1], {"NATS_URL": f"nats://127.0.0.1:{made[-1].port}"}
+    yield make
+    for d in made:
+        d.close()
+
+
+def test_a_bus_that_hangs_up_before_its_welcome_is_asked_again(stack, doorman):
+    door, settings = doorman(refused=3)
+    service = stack.start("probe", **settings)
+    assert door.seen > 3
+    put(stack, "after-the-door", "1")
+    service.stop()
+
+
+def test_a_service_whose_bus_connection_is_given_up_ends_for_a_new_start(stack, doorman):
+    door, settings = doorman()
+    service = stack.start("probe", **settings)
+    door.say_to_all(b"-ERR 'something that no client knows'\r\n")
+    assert service.wait_exit() == 0
+    assert "bus connection given up" in service.logs() and "something that no client knows" in service.logs()
 
 
 def test_a_write_reaches_the_consumer_and_the_bucket(stack, probe):
