@@ -1,6 +1,8 @@
 // The meter's rules.
 #include "meter.h"
 
+#include "scheduler_limits.h"
+
 static int64_t max64(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
@@ -33,6 +35,10 @@ meter_step meter_judge(const meter_input *in) {
   if (in->evidence == METER_READY) {
     if (in->charge_end_us && max64(in->seen_us, in->watermark_us) >= in->charge_end_us) {
       return end_at(in, in->charge_end_us);  // seen after the stop request: proved to its very moment
+    }
+    if (in->now_us + SCHED_NODE_CLOCK_US < in->charge_end_us) {
+      // The clock was set back behind the request. Until it says that time again hours may pass: what is proved counts.
+      return end_at(in, max64(in->last_ready_us, in->watermark_us));
     }
     return (meter_step){METER_GO_ON, in->seen_us};
   }

@@ -5,6 +5,9 @@
 //   that no interval ever begins or ends before a watermark that billing may have charged up to, even if the clock was
 //   set back behind it.
 //
+//   A stop request ends it at its very moment, once something was seen later than that; where the clock was set back
+//   behind the request meanwhile, at the last moment that was proved.
+//
 //        started          watermark      last proof      now
 //   ───────┼═════════════════╪══════════════┼──────────────┼──▶   live end: clamped into [watermark, now]
 //                            └ after a gap without the same run Ready: the interval ended here

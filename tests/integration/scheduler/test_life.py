@@ -3,6 +3,7 @@
 import os
 import time
 
+import psycopg2
 import pytest
 from ecotest import pb
 from ecotest.stack import RpcError, eventually
@@ -99,6 +100,24 @@ def test_a_clock_that_is_set_back_changes_nothing_that_was_proved(world):
     assert len(reading.intervals) == 3
     assert all(v.ended_at_us >= proved for v in reading.intervals), (proved, reading)
     assert sum(v.started_at_us >= proved for v in reading.intervals) == 1, (proved, reading)
+
+
+def test_a_stop_does_not_wait_until_a_clock_that_was_set_back_after_it_has_caught_up(world):
+    i = world.running()
+    began = world.stack.now_us()
+    eventually(lambda: world.meter(i.id).observed_until_us > began, 15, 0.05)
+    held = psycopg2.connect(world.stack.pg.url("postgres", world.stack.database))
+    held.cursor().execute("SELECT 1 FROM scheduler.leases WHERE name LIKE 'region:%' FOR UPDATE")
+    time.sleep(1)  # act: the leases run out, and no pass begins until they can be had again
+    world.stop(i.id)
+    world.stack.advance(-300)
+    held.close()
+    world.until(i.id, S.INSTANCE_STATUS_STOPPED)
+    reading = world.meter(i.id)
+    world.stack.advance(300)
+    assert reading.complete and len(reading.intervals) == 2
+    # up to what was proved before, some hundred milliseconds ago
+    assert all(0 <= reading.stop_requested_at_us - v.ended_at_us < 2_000_000 for v in reading.intervals), reading
 
 
 def test_the_meter_proves_ready_time_and_is_complete_after_a_stop(world):

@@ -177,6 +177,28 @@ static void test_a_run_seen_ready_after_the_stop_request_is_charged_to_its_very_
   assert_int_equal(meter_judge(&in).verdict, METER_GO_ON);
 }
 
+// The clock was set back after the request: waiting until it says again what it said then could take hours.
+static void test_a_stop_does_not_wait_for_a_clock_that_was_set_back(void **state) {
+  (void)state;
+  const int64_t stop = 5000 * US;
+  meter_input in = {.started_us = 10 * US,
+                    .confirmed = true,
+                    .evidence = METER_READY,
+                    .last_ready_us = stop - US / 2,
+                    .watermark_us = stop - US,
+                    .charge_end_us = stop,
+                    .seen_us = stop - 45 * US,
+                    .now_us = stop - 45 * US};
+  assert_int_equal(meter_judge(&in).verdict, METER_END);
+  assert_int_equal(meter_judge(&in).at_us, stop - US / 2);
+  in.last_ready_us = stop - 45 * US;
+  assert_int_equal(meter_judge(&in).at_us, stop - US);
+  in.last_ready_us = stop + US;
+  assert_int_equal(meter_judge(&in).at_us, stop);
+  in.seen_us = in.now_us = stop - US;  // as two machines' clocks may differ
+  assert_int_equal(meter_judge(&in).verdict, METER_GO_ON);
+}
+
 static void test_after_a_gap_an_interval_ends_at_the_last_watermark(void **state) {
   (void)state;
   meter_input in = {.started_us = 10, .evidence = METER_ENDED, .exit_us = 180, .watermark_us = 50, .now_us = 200};
@@ -235,6 +257,7 @@ int main(void) {
       cmocka_unit_test(test_no_generated_history_charges_what_was_not_seen),
       cmocka_unit_test(test_an_observer_that_never_blinks_misses_at_most_a_second_an_interval),
       cmocka_unit_test(test_a_run_seen_ready_after_the_stop_request_is_charged_to_its_very_moment),
+      cmocka_unit_test(test_a_stop_does_not_wait_for_a_clock_that_was_set_back),
       cmocka_unit_test(test_after_a_gap_an_interval_ends_at_the_last_watermark),
       cmocka_unit_test(test_a_nodes_clock_is_clamped_between_watermark_and_now),
       cmocka_unit_test(test_no_interval_begins_or_ends_before_the_watermark_whatever_the_clock_does),
