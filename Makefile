@@ -44,7 +44,7 @@ demo: install build ## a real language model: launch in two regions, chat, kill 
 	@deploy/demo/run
 
 ## ---- building and testing ----
-.PHONY: build images test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan test-kube test-compose mutants format format-check lint bench bench-gateway bench-scheduler fuzz
+.PHONY: build images test test-ci soak test-unit test-integration test-e2e test-faults test-surface test-tsan test-kube test-kube-images test-compose mutants format format-check lint bench bench-gateway bench-scheduler fuzz
 build: ## build everything (ECOLINK_BUILD_DIR=build/release)
 	@deploy/local/build $(PRESET)
 
@@ -81,8 +81,11 @@ test-tsan: ## what has threads, under ThreadSanitizer
 mutants: ## sabotage line by line: each must turn its test red
 	@tests/run mutants
 
-test-kube: ## against two real Kubernetes control planes with simulated GPU nodes (tests/kube; root; builds them once)
+test-kube: ## against two real Kubernetes control planes, with simulated GPU nodes and with real containers (tests/kube; root; builds them once)
 	@tests/kube/run
+
+test-kube-images: images ## the Helm chart with its images, as containers of a real kubelet (tests/kube; needs Docker besides)
+	@ECOLINK_KUBE_REAL=1 tests/kube/run -k test_helm.py
 
 test-compose: ## docker compose up, use it, take it down (tests/compose; needs Docker and its compose plugin)
 	@tests/compose/run

@@ -1,6 +1,7 @@
 """The Helm chart for real: installed into the first region, used, upgraded under traffic, its rights tried out, uninstalled.
 
-Pods are processes (podrunner), Services are the real kube-proxy's. One test after the other, on one release.
+Pods are processes (podrunner); with ECOLINK_KUBE_REAL=1 containers of a real node, from the images of a Docker engine. Services are the
+real kube-proxy's. One test after the other, on one release.
 """
 import base64
 import contextlib
@@ -15,11 +16,12 @@ import urllib.request
 
 import pytest
 import yaml
-from kubetest import api, chart, layout, plane, services
+from kubetest import api, chart, layout, plane, realnode, registry, services
 from kubetest.objects import until
 
 NAMESPACE, TENANTS, RELEASE = "eco-system", "eco-tenants", "eco"
-VALUES = os.path.join(layout.HERE, "helm", "values", "install.yaml")
+VALUES = os.path.join(layout.HERE, "helm", "values")
+REAL = os.environ.get("ECOLINK_KUBE_REAL") == "1"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 TAG = "next"  # another name for the same programs
 with open(os.path.join(chart.CHART, "Chart.yaml"), encoding="utf-8") as _chart:
@@ -35,8 +37,9 @@ class Release:
         self.account_key = self.busy_key = self.model = None  # the owner's key, one that may call as often as it likes, what it calls
 
     def helm_with_values(self, verb, *words):
+        values = [word for name in ("install", "real")[:1 + REAL] for word in ("-f", os.path.join(VALUES, f"{name}.yaml"))]
         try:
-            return self.helm(verb, RELEASE, chart.CHART, "--namespace", NAMESPACE, "-f", VALUES, "--wait", "--timeout", "10m", *words, timeout=700)
+            return self.helm(verb, RELEASE, chart.CHART, "--namespace", NAMESPACE, *values, "--wait", "--timeout", "10m", *words, timeout=700)
         except AssertionError as e:
             pods = self.api.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
             states = {p["metadata"]["name"]: [c.get("state") for c in p["status"].get("containerStatuses", [])] for p in pods}
@@ -74,10 +77,29 @@ class Release:
 
 
 @pytest.fixture(scope="module")
-def release(one_region, tmp_path_factory):
-    region, programs = one_region.region, os.environ["ECOLINK_KUBE_PROGRAMS"]
+def pods(one_region, tmp_path_factory):
+    """What the chart's images are: processes in their place, or themselves, on a real node."""
+    region = one_region.region
     os.chmod(region.dir, 0o711)  # PostgreSQL, another user, must come to its volume
-    chart.use_images(region, chart.image_rules(str(tmp_path_factory.mktemp("images"))))
+    if not REAL:
+        chart.use_images(region, chart.image_rules(str(tmp_path_factory.mktemp("images"))))
+        yield
+        return
+    images, node = registry.Registry(), realnode.RealNode(region, os.environ["ECOLINK_KUBE_PROGRAMS"])
+    realnode.add_pause(images)
+    for name in (*chart.SERVICES, "nats", "postgres", "setup"):
+        images.add_from_docker(f"ecolink/{name}:dev", [f"ecolink/{name}:{tag}" for tag in (OLD_TAG, TAG)])
+    images.add_from_docker("ecolink/simulator:dev", ["ecolink/simulator:latest"])
+    images.serve(region.host)
+    node.start()
+    yield
+    node.stop()
+    images.close()
+
+
+@pytest.fixture(scope="module")
+def release(one_region, pods):  # pylint: disable=unused-argument
+    region, programs = one_region.region, os.environ["ECOLINK_KUBE_PROGRAMS"]
     running = services.start(region, programs)
     it = Release(region, programs)
     it.api.apply({"apiVersion": "v1", "kind": "Namespace",

@@ -62,13 +62,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Hub:
-    def __init__(self, files, repo="org/name", revision="main", token=""):
+    def __init__(self, files, repo="org/name", revision="main", token="", host="127.0.0.1"):
         self.files, self.repo, self.revision, self.token = files, repo, revision, token
         self.pace_s, self.ranges, self.cut_after, self.seen, self.sent = 0, True, None, [], 0
         self.spoil = lambda part: part
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self.server = http.server.ThreadingHTTPServer((host, 0), _Handler)
         self.server.daemon_threads, self.server.hub = True, self
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.url = f"http://{host}:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def sibling(self, name):

@@ -94,6 +94,10 @@ func (v *provisioner) provision(ctx context.Context, claim *v1.PersistentVolumeC
 	if err := os.MkdirAll(where, 0o777); err != nil {
 		return err
 	}
+	// whoever a container runs as: a kubelet gives no such volume to a pod's fsGroup
+	if err := os.Chmod(where, 0o777); err != nil {
+		return err
+	}
 	policy := v1.PersistentVolumeReclaimDelete
 	if class.ReclaimPolicy != nil {
 		policy = *class.ReclaimPolicy
