@@ -61,7 +61,8 @@ static store_booking settlement_booking(eco_ctx *ctx, const store_hold *hold, co
                            ? eco_sprintf(ctx->arena, "Hold released for usage of %s, cycle %" PRId64, hold->model,
                                          hold->cycle)
                            : eco_sprintf(ctx->arena, "Unused hold for %s, cycle %" PRId64, hold->model, hold->cycle),
-                       eco_sprintf(ctx->arena, "GPU usage of %s: %" PRId64 " replica-seconds", hold->model, s->seconds),
+                       eco_sprintf(ctx->arena, "GPU usage of %s: %" PRId64 " replica-second%s", hold->model, s->seconds,
+                                   s->seconds == 1 ? "" : "s"),
                        eco_sprintf(ctx->arena, "Unused hold for %s, cycle %" PRId64, hold->model, hold->cycle)},
       .instance_id = hold->instance_id,
       .posting = ledger_settlement(s->charge_micros, s->refund_micros),

@@ -304,14 +304,12 @@ def test_network_policies_keep_replicas_apart_and_let_the_gateway_in(world, node
     api_server = layout.REGIONS[0].host
     # nothing holds them back yet: what is refused below is so because of the policies
     assert reaches(inside, neighbour, 8000) and reaches(inside, api_server, 6443) and reaches(bystanders["other"], neighbour, 8000)
-    router = nodes["kube-a"].enforce_policies()
-    try:
+    with nodes["kube-a"].enforcing_policies():
         until("neighbours are apart", lambda: not reaches(inside, neighbour, 8000), 120)
         assert not reaches(inside, api_server, 6443), "nor does it reach the cluster's own network"
         assert not reaches(bystanders["other"], neighbour, 8000)
         assert reaches(bystanders["ours"], neighbour, 8000)
         assert world.get(pair[0].id).ready_replicas == 2
-    finally:
-        router.stop()
+    assert reaches(inside, neighbour, 8000), "nothing of it stays"
     for i in pair:
         world.gone(i.id)

@@ -141,14 +141,21 @@ class RealNode:
         admin.call("PATCH", f"/api/v1/nodes/{self.name}/status", {"status": {"capacity": {"nvidia.com/gpu": str(GPUS)}}},
                    "application/merge-patch+json")
 
-    def enforce_policies(self):
-        """Network policies hold for this node's pods from soon on, until the process that is returned is stopped: kube-router, of which
-        nothing but the packet filter runs. One node in the cluster's network at a time: it takes all rules there for its own."""
+    @contextlib.contextmanager
+    def enforcing_policies(self):
+        """Inside, network policies hold for this node's pods from soon on: kube-router, of which nothing but the packet filter runs. One
+        node in the cluster's network at a time: it takes all rules there for its own."""
         router = Process(self.region.path("run"), self.region.path("log"), "kube-router")
         router.start([os.path.join(self.programs, "kube-router"), "--run-firewall=true", "--run-router=false", "--run-service-proxy=false",
                       "--run-loadbalancer=false", f"--kubeconfig={self.region.admin_kubeconfig}", f"--hostname-override={self.name}",
                       f"--service-cluster-ip-range={self.region.service_cidr}", "--health-port=0", "--iptables-sync-period=5s"])
-        return router
+        try:
+            yield
+        finally:
+            router.stop()
+            # its rules name addresses that other pods will have
+            for words in (("iptables", "--flush"), ("iptables", "--delete-chain"), ("ipset", "destroy")):
+                subprocess.run(words, check=True)
 
     def stop(self):
         admin = plane.Plane(self.region, self.programs).admin()
