@@ -74,7 +74,7 @@ def nodes(images):  # pylint: disable=unused-argument
             node.start()
         yield made
     finally:
-        for node in made.values():
+        for node in reversed(made.values()):
             node.stop()
 
 

@@ -140,7 +140,7 @@ class Plane:
         for name, user in (("admin", "kubernetes-admin"), ("controller-manager", "system:kube-controller-manager"),
                            ("scheduler", "system:kube-scheduler")):
             target = r.admin_kubeconfig if name == "admin" else r.path("pki", f"{name}.kubeconfig")
-            self._write_kubeconfig(target, user, "default", f"    client-certificate-data: {_b64(r.path('pki', name + '.crt'))}\n"
+            self.write_kubeconfig(target, user, "default", f"    client-certificate-data: {_b64(r.path('pki', name + '.crt'))}\n"
                                                            f"    client-key-data: {_b64(r.path('pki', name + '.key'))}")
         with open(r.path("nodes.json"), "w", encoding="utf-8") as f:
             json.dump(self.nodes(), f, indent=1)
@@ -163,7 +163,7 @@ class Plane:
             node.update(ip=f"10.240.{self.region.index}.{n}", cpu="64", memory="512Gi", pods=pods)
         return found
 
-    def _write_kubeconfig(self, path, user, where, credentials):
+    def write_kubeconfig(self, path, user, where, credentials):
         r = self.region
         with open(path, "w", encoding="ascii", opener=lambda p, f: os.open(p, f, 0o600)) as f:
             f.write(KUBECONFIG.format(cluster=r.name, server=r.server, ca=_b64(r.path("pki", "ca.crt")), user=user, namespace=where,
@@ -201,7 +201,7 @@ class Plane:
             with open(os.path.join(where, name), "w", encoding="ascii") as f:
                 f.write(text)
         shutil.copy(r.path("pki", "ca.crt"), where)
-        self._write_kubeconfig(r.scheduler_kubeconfig, "ecolink-scheduler", layout.TENANT_NAMESPACE, f"    token: {token}")
+        self.write_kubeconfig(r.scheduler_kubeconfig, "ecolink-scheduler", layout.TENANT_NAMESPACE, f"    token: {token}")
 
     def wait_nodes(self):
         wanted = {node["name"] for node in self.nodes()}

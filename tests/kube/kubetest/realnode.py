@@ -30,6 +30,8 @@ READY_S = 90.0
 NEEDED = {"containerd": "/usr/bin/containerd", "runc": "/usr/sbin/runc", "containernetworking-plugins": "/usr/lib/cni/bridge"}
 # what containerd and the kubelet write outside of the folders that they are given: of this node alone, and gone with it
 OWN_FOLDERS = ("/run/containerd", "/run/netns", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods")
+# what a kubelet sets for the whole machine: set back when the node is stopped
+SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")
 PAUSE = "ecolink-test/pause:1"
 _PAUSE_C = "#include <signal.h>\n#include <unistd.h>\nint main(void) { signal(SIGTERM, _exit); for (;;) pause(); }\n"
 
@@ -52,6 +54,11 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.
 """
 
 
+def _sysctl(name, value=None):
+    with open(f"/proc/sys/{name}", "r" if value is None else "w", encoding="ascii") as f:
+        return f.read() if value is None else f.write(value)
+
+
 def missing_packages():
     return [package for package, path in NEEDED.items() if not os.path.exists(path)]
 
@@ -62,6 +69,7 @@ class RealNode:
         self.name, self.ip = f"{region.name}-real-1", f"10.240.{region.index}.100"
         self.dir = region.path("node")
         self.process = Process(region.path("run"), region.path("log"), "real-node")
+        self.sysctls = {}
         self.cgroup = f"ecolink-{region.name}-{os.path.basename(os.readlink('/proc/self/ns/net')).strip('net:[]')}"
 
     # ---- files ----
@@ -97,9 +105,8 @@ class RealNode:
                          "ipam": {"type": "host-local", "dataDir": os.path.join(self.dir, "addresses"), "routes": [{"dst": "0.0.0.0/0"}],
                                   "ranges": [[{"subnet": f"10.250.{r.index}.0/24"}]]}}]})
         self._write("kubelet.json", self._kubelet())
-        self._write("kubeconfig", plane.KUBECONFIG.format(
-            cluster=r.name, server=r.server, ca=plane._b64(r.path("pki", "ca.crt")), user=self.name, namespace="default",
-            credentials=f"    client-certificate: {self.dir}/client.crt\n    client-key: {self.dir}/client.key"))
+        plane.Plane(r, self.programs).write_kubeconfig(
+            f"{self.dir}/kubeconfig", self.name, "default", f"    client-certificate: {self.dir}/client.crt\n    client-key: {self.dir}/client.key")
 
     def _kubelet(self):
         return {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "address": self.ip, "healthzPort": 0,
@@ -123,8 +130,8 @@ class RealNode:
         """Inside the cluster's network. Returns when the node is Ready and tells of its GPUs (which nobody has: no device is behind them)."""
         self._prepare()
         subprocess.run(["ip", "addr", "replace", f"{self.ip}/32", "dev", "lo"], check=True)
-        with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as f:
-            f.write("1")
+        _sysctl("net/ipv4/ip_forward", "1")
+        self.sysctls = self.sysctls or {name: _sysctl(name) for name in SYSCTLS}
         for controller in self._controllers():
             os.makedirs(os.path.join(controller, self.cgroup), exist_ok=True)
         self.process.start(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, os.path.abspath(__file__),
@@ -158,8 +165,11 @@ class RealNode:
                 subprocess.run(words, check=True)
 
     def stop(self):
+        """In the opposite order of the starts: what the machine was set to comes back."""
         admin = plane.Plane(self.region, self.programs).admin()
         self.process.stop(5, signal.SIGKILL)  # unshare takes no other
+        for name, value in self.sysctls.items():
+            _sysctl(name, value)
         with contextlib.suppress(api.Error):
             admin.call("DELETE", f"/api/v1/nodes/{self.name}")
         for tree in glob.glob(f"/sys/fs/cgroup/*/{self.cgroup}") + glob.glob(f"/sys/fs/cgroup/{self.cgroup}"):
