@@ -20,7 +20,7 @@ from kubetest import api, chart, layout, plane, realnode, registry, services
 from kubetest.objects import until
 
 NAMESPACE, TENANTS, RELEASE = "eco-system", "eco-tenants", "eco"
-VALUES = os.path.join(layout.HERE, "helm", "values")
+VALUES = [os.path.join(layout.HERE, "helm", name) for name in ("values/install.yaml", "real.yaml")]
 REAL = os.environ.get("ECOLINK_KUBE_REAL") == "1"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 TAG = "next"  # another name for the same programs
@@ -37,7 +37,7 @@ class Release:
         self.account_key = self.busy_key = self.model = None  # the owner's key, one that may call as often as it likes, what it calls
 
     def helm_with_values(self, verb, *words):
-        values = [word for name in ("install", "real")[:1 + REAL] for word in ("-f", os.path.join(VALUES, f"{name}.yaml"))]
+        values = [word for path in VALUES[:1 + REAL] for word in ("-f", path)]
         try:
             return self.helm(verb, RELEASE, chart.CHART, "--namespace", NAMESPACE, *values, "--wait", "--timeout", "10m", *words, timeout=700)
         except AssertionError as e:
