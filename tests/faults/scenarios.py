@@ -342,6 +342,10 @@ def orphan(stage):
                   "UPDATE scheduler.gpu_rooms SET reserved = reserved + 1 WHERE region = %(r)s AND gpu_type = 'l40s';"
                   "UPDATE scheduler.replicas SET region = %(r)s WHERE instance_id = %(i)s AND id = 1; COMMIT",
                   {"i": instance["id"], "r": free})
+    # the region with the row comes later: it would take the process for its own, as one machine has them all
+    stage.lab.sql("INSERT INTO scheduler.leases (name, holder, epoch, expires_at) VALUES ('region:' || %(r)s, 'somebody', 1, now() + interval '8 s') "
+                  "ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = leases.epoch + 1, expires_at = excluded.expires_at",
+                  {"r": free})
     stage.arm_from_start()
     stage.reached()
     tenant.wait_running(instance["id"])
