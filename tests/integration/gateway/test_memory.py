@@ -110,7 +110,7 @@ def test_new_connections_allocate_nothing_either(plain, tmp_path):
     assert counter.of_loops(g) == before
 
 
-UPLOADS, UPLOAD, ROUNDS = 64, 8_000_000, tier.scaled(test=1, ci=3)
+UPLOADS, UPLOAD, ROUNDS_MOST = 64, 8_000_000, 6
 PADDING = b"y" * 100_000
 
 
@@ -154,7 +154,7 @@ def test_64_uploads_of_8_mb_at_once_stay_within_the_budget(plain, model_first):
     g = plain([route(142, [Engine(engine)])])
     start, peaks = memory(g, "VmRSS"), []
     budget = 256 * MIB if not model_first else UPLOADS * 2 * MIB  # held whole; else as much as may be sent again, and what goes out
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS_MOST):
         answers = upload_all(g, model_first)
         fine = [r for s, r in answers if s == 200]
         refused = [r for s, r in answers if s == 503]
@@ -165,7 +165,10 @@ def test_64_uploads_of_8_mb_at_once_stay_within_the_budget(plain, model_first):
         assert peaks[-1] - start <= budget + 24 * MIB, (start, peaks)  # blocks of 16 KB, the free ones that are kept, connections
         assert poll(lambda: g.metric("ecolink_gateway_held_bytes") == 0 == g.metric("ecolink_gateway_pool_blocks_used"), 10, 0.05)[0]
         assert g.metric("ecolink_gateway_pool_blocks_free") <= 2048
-    assert peaks[-1] - peaks[0] <= 8 * MIB, peaks  # a later round asks for nothing more
+        if len(peaks) > 1 and peaks[-1] - peaks[-2] <= MIB:
+            break
+    # how many of them overlap differs, so that an early round may need less; what is kept of 64 uploads would grow with every one
+    assert len(peaks) > 1 and peaks[-1] - peaks[-2] <= MIB, peaks
     assert set(seen) == {UPLOAD + len(b'{"model":"my-llama","x":""}')}
 
 
