@@ -129,10 +129,9 @@ static natsStatus set_options(eco_service *svc, natsOptions *opts) {
 // accepting and its welcome, libnats gives up instead of trying on (mended by its pull request 926, later than what we
 // get): once more then.
 static natsStatus connect_for_good(eco_service *svc, natsOptions *opts) {
-  natsStatus s = NATS_CONNECTION_CLOSED;
   for (int i = 0; i < BUS_FIRST_ATTEMPTS; i++) {
     atomic_store(&svc->bus_attempt, BUS_UNDECIDED);
-    s = natsConnection_Connect(&svc->nc, opts);
+    natsStatus s = natsConnection_Connect(&svc->nc, opts);
     if (s != NATS_NOT_YET_CONNECTED) {
       return s;
     }
@@ -144,10 +143,12 @@ static natsStatus connect_for_good(eco_service *svc, natsOptions *opts) {
     }
     natsConnection_Destroy(svc->nc);
     svc->nc = NULL;
-    s = NATS_CONNECTION_CLOSED;
     (void)kit_sleep(svc, BUS_RECONNECT_WAIT_MS);
   }
-  return s;
+  // Asked plainly the library says why; of what it gave up it has forgotten it.
+  atomic_store(&svc->bus_attempt, BUS_UNDECIDED);
+  natsStatus s = natsOptions_SetRetryOnFailedConnect(opts, false, NULL, NULL);
+  return s == NATS_OK ? natsConnection_Connect(&svc->nc, opts) : s;
 }
 
 eco_status kit_bus_open(eco_service *svc) {

@@ -69,6 +69,12 @@ def test_a_bus_that_hangs_up_before_its_welcome_is_asked_again(stack, doorman):
     service.stop()
 
 
+def test_a_wrong_password_of_the_bus_is_told_as_such(stack):
+    service = stack.start("probe", wait=False, NATS_PASSWORD="not-it")
+    assert service.wait_exit(40) == 1
+    assert "not started" in service.logs() and "auth" in service.logs().lower() and "not-it" not in service.logs()
+
+
 def test_a_service_whose_bus_connection_is_given_up_ends_for_a_new_start(stack, doorman):
     door, settings = doorman()
     service = stack.start("probe", **settings)
