@@ -3,6 +3,7 @@
 
 #include "cmocka_all.h"
 #include "meter.h"
+#include "scheduler_limits.h"
 
 enum { SECONDS = 400, INTERVALS_MAX = SECONDS };
 static const int64_t US = 1000000;
@@ -222,16 +223,21 @@ static void test_a_nodes_clock_is_clamped_between_watermark_and_now(void **state
 static void test_no_interval_begins_or_ends_before_the_watermark_whatever_the_clock_does(void **state) {
   (void)state;
   int back = 0;
+  int stopped_back = 0;
+  const int64_t tick = US / 100;  // ten seconds in all, so that clocks differ by more and by less than is allowed
   for (int round = 0; round < 200000; round++) {
-    int64_t now = 1 + pick(1000);
-    meter_input in = {.started_us = pick(3) ? 1 + pick(1000) : 0,
+    int64_t now = (1 + pick(1000)) * tick;
+    meter_input in = {.started_us = pick(3) ? (1 + pick(1000)) * tick : 0,
                       .confirmed = pick(2) == 0,
                       .evidence = (meter_evidence)pick(METER_ENDED + 1),
                       .seen_us = now,
-                      .exit_us = pick(1000),
-                      .last_ready_us = pick(1000),
-                      .watermark_us = pick(1000),
+                      .exit_us = pick(1000) * tick,
+                      .last_ready_us = pick(1000) * tick,
+                      .watermark_us = pick(1000) * tick,
                       .now_us = now};
+    if (in.started_us && pick(2)) {
+      in.charge_end_us = in.watermark_us + pick(1000) * tick;  // never less: transition_keep_proved
+    }
     meter_step step = meter_judge(&in);
     back += now < in.watermark_us;
     if (step.verdict == METER_BEGIN || step.verdict == METER_END) {
@@ -240,8 +246,16 @@ static void test_no_interval_begins_or_ends_before_the_watermark_whatever_the_cl
     if (step.verdict == METER_BEGIN) {
       assert_true(step.at_us == now || step.at_us == in.watermark_us);
     }
+    if (step.verdict == METER_END && in.charge_end_us > in.started_us) {
+      assert_true(step.at_us <= in.charge_end_us);
+    }
+    if (in.charge_end_us && now + SCHED_NODE_CLOCK_US < in.charge_end_us && in.evidence == METER_READY) {
+      assert_int_equal(step.verdict, METER_END);
+      stopped_back++;
+    }
   }
   assert_true(back > 1000);
+  assert_true(stopped_back > 1000);
 }
 
 static void test_doubt_stops_the_watermark_and_nothing_begins_after_the_end_of_charging(void **state) {
