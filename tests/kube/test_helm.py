@@ -91,10 +91,12 @@ def pods(one_region, tmp_path_factory):
         images.add_from_docker(f"ecolink/{name}:dev", [f"ecolink/{name}:{tag}" for tag in (OLD_TAG, TAG)])
     images.add_from_docker("ecolink/simulator:dev", ["ecolink/simulator:latest"])
     images.serve(region.host)
-    node.start()
-    yield
-    node.stop()
-    images.close()
+    try:
+        node.start()
+        yield
+    finally:
+        node.stop()
+        images.close()
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ class RealNode:
         self.dir = region.path("node")
         self.process = Process(region.path("run"), region.path("log"), "real-node")
         self.sysctls = {}
-        self.cgroup = f"ecolink-{region.name}-{os.path.basename(os.readlink('/proc/self/ns/net')).strip('net:[]')}"
+        self.cgroup = f"ecolink-{region.name}-{os.stat('/proc/self/ns/net').st_ino}"  # one name for each cluster's network
 
     # ---- files ----
 
