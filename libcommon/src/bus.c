@@ -63,18 +63,19 @@ static int64_t on_next_attempt(natsConnection *nc, int attempts, void *arg) {
 
 // "For ever" is not quite what the library means: it gives a connection up when the same refusal of our password comes
 // twice, and on any error of the server's that it does not know. A service that needs the bus ends then, for a new
-// start to make another one; the gateway goes on with what it knows.
+// start to make another one; the gateway serves on, and makes another one in its place (bus_renew.c).
 static void on_closed(natsConnection *nc, void *arg) {
   eco_service *svc = arg;
   const char *why = NULL;
   (void)natsConnection_GetLastError(nc, &why);
+  atomic_store(&svc->connected, false);
   int undecided = BUS_UNDECIDED;
   if (atomic_compare_exchange_strong(&svc->bus_attempt, &undecided, BUS_GIVEN_UP) || eco_pace_ended(&svc->pace)) {
     return;
   }
   if (svc->def->migrations == NULL) {
-    eco_log(ECO_LOG_ERROR, "bus connection given up: nothing new is learned until a restart",
-            ECO_F_STR("error", why ? why : ""));
+    eco_log(ECO_LOG_ERROR, "bus connection given up: making another one", ECO_F_STR("error", why ? why : ""));
+    atomic_store(&svc->bus_given_up, true);
     return;
   }
   eco_log(ECO_LOG_ERROR, "bus connection given up: ending, so that a new start makes another one",
@@ -128,11 +129,14 @@ static natsStatus set_options(eco_service *svc, natsOptions *opts) {
 // Connected, or trying on in the background (NATS_NOT_YET_CONNECTED). Where the first attempt ends between the server's
 // accepting and its welcome, libnats gives up instead of trying on (mended by its pull request 926, later than what we
 // get): once more then.
-static natsStatus connect_for_good(eco_service *svc, natsOptions *opts) {
-  for (int i = 0; i < BUS_FIRST_ATTEMPTS; i++) {
+static natsStatus connect_for_good(eco_service *svc, natsOptions *opts, natsConnection **out) {
+  for (int i = 0; i < BUS_FIRST_ATTEMPTS && !eco_service_stopping(svc); i++) {
     atomic_store(&svc->bus_attempt, BUS_UNDECIDED);
-    natsStatus s = natsConnection_Connect(&svc->nc, opts);
-    if (s != NATS_NOT_YET_CONNECTED) {
+    natsStatus s = natsConnection_Connect(out, opts);
+    int undecided = BUS_UNDECIDED;
+    if (s == NATS_OK) {
+      atomic_compare_exchange_strong(&svc->bus_attempt, &undecided, BUS_GOES_ON);
+    } else if (s != NATS_NOT_YET_CONNECTED) {
       return s;
     }
     while (atomic_load(&svc->bus_attempt) == BUS_UNDECIDED) {
@@ -141,39 +145,57 @@ static natsStatus connect_for_good(eco_service *svc, natsOptions *opts) {
     if (atomic_load(&svc->bus_attempt) == BUS_GOES_ON) {
       return s;
     }
-    natsConnection_Destroy(svc->nc);
-    svc->nc = NULL;
+    natsConnection_Destroy(*out);
+    *out = NULL;
     (void)kit_sleep(svc, BUS_RECONNECT_WAIT_MS);
   }
   // Asked plainly the library says why; of what it gave up it has forgotten it.
   atomic_store(&svc->bus_attempt, BUS_UNDECIDED);
   natsStatus s = natsOptions_SetRetryOnFailedConnect(opts, false, NULL, NULL);
-  return s == NATS_OK ? natsConnection_Connect(&svc->nc, opts) : s;
+  return s == NATS_OK ? natsConnection_Connect(out, opts) : s;
 }
 
-eco_status kit_bus_open(eco_service *svc) {
+eco_status kit_bus_connect(eco_service *svc, natsConnection **nc, jsCtx **js) {
+  *nc = NULL;
+  *js = NULL;
   natsOptions *opts = NULL;
   natsStatus s = natsOptions_Create(&opts);
   if (s == NATS_OK) {
     s = set_options(svc, opts);
   }
   if (s == NATS_OK) {
-    s = connect_for_good(svc, opts);
+    s = connect_for_good(svc, opts, nc);
   }
   natsOptions_Destroy(opts);
   if (s != NATS_OK && s != NATS_NOT_YET_CONNECTED) {
     return kit_nats_error(s, "connect");
   }
-  if (s == NATS_OK) {
-    on_connected(svc->nc, svc);
-  } else {
+  bool connected = s == NATS_OK;
+  jsOptions wanted;
+  jsOptions_Init(&wanted);
+  wanted.Wait = BUS_REQUEST_WAIT_MS;
+  s = natsConnection_JetStream(js, *nc, &wanted);
+  if (s != NATS_OK) {
+    natsConnection_Destroy(*nc);
+    *nc = NULL;
+    return kit_nats_error(s, "jetstream");
+  }
+  if (!connected) {
     eco_log(ECO_LOG_WARN, "bus not reachable yet: trying on", ECO_F_STR("url", svc->set.nats_url));
   }
-  jsOptions js;
-  jsOptions_Init(&js);
-  js.Wait = BUS_REQUEST_WAIT_MS;
-  s = natsConnection_JetStream(&svc->js, svc->nc, &js);
-  return s == NATS_OK ? eco_success() : kit_nats_error(s, "jetstream");
+  return eco_success();
+}
+
+void kit_bus_connected(eco_service *svc) {
+  if (natsConnection_Status(svc->nc) == NATS_CONN_STATUS_CONNECTED && !eco_bus_connected(svc)) {
+    on_connected(svc->nc, svc);
+  }
+}
+
+eco_status kit_bus_open(eco_service *svc) {
+  ECO_TRY(kit_bus_connect(svc, &svc->nc, &svc->js));
+  kit_bus_connected(svc);
+  return eco_success();
 }
 
 void kit_bus_give_up_absent(eco_service *svc) {
@@ -204,7 +226,9 @@ void kit_bus_close(eco_service *svc) {
 void kit_bus_unsubscribe(eco_service *svc, natsSubscription *sub) {
   if (sub != NULL && eco_bus_connected(svc)) {
     natsSubscription_Unsubscribe(sub);
+    kit_bus_hold(svc);
     natsConnection_FlushTimeout(svc->nc, BUS_FLUSH_MS);
+    kit_bus_release(svc);
   }
   natsSubscription_Destroy(sub);
 }

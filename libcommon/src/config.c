@@ -19,7 +19,8 @@ enum {
 
 static const char FILE_SUFFIX[] = "_FILE";
 
-// Strings handed to the tables, kept reachable: they live until exit.
+// Strings handed to the tables, kept reachable: they live until exit. Each text once: a secret may be read again and
+// again.
 typedef struct kept_string {
   struct kept_string *next;
   char text[];
@@ -27,6 +28,11 @@ typedef struct kept_string {
 static kept_string *kept;
 
 static const char *keep(const char *s, size_t n) {
+  for (const kept_string *k = kept; k != NULL; k = k->next) {
+    if (strncmp(k->text, s, n) == 0 && k->text[n] == '\0') {
+      return k->text;
+    }
+  }
   kept_string *k = malloc(sizeof(*k) + n + 1);
   if (k == NULL) {
     abort();
@@ -162,6 +168,15 @@ static eco_status load_setting(const char *prefix, const eco_setting *set) {
                      set->kind == ECO_SET_SECRET ? file_variable : "");
   }
   return apply(variable, set, set->fallback);
+}
+
+eco_status eco_config_reread(const char *service, const eco_setting *set) {
+  char prefix[PREFIX_MAX];
+  char file_variable[PREFIX_MAX + NAME_MAX_LEN + sizeof(FILE_SUFFIX)];
+  prefix_of(service, prefix);
+  (void)snprintf(file_variable, sizeof(file_variable), "%s%s%s", prefix, set->name, FILE_SUFFIX);
+  const char *path = set->kind == ECO_SET_SECRET ? getenv(file_variable) : NULL;
+  return path != NULL ? apply_file(file_variable, set, path) : eco_success();
 }
 
 // ---- unknown names ----

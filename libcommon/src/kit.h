@@ -75,8 +75,12 @@ struct eco_service {
   eco_db *db;  // NULL when the service has no database
   kit_db_pulse *db_pulse;
 
-  natsConnection *nc;
+  natsConnection *nc;  // these two change where a connection is made anew: kit_bus_hold()
   jsCtx *js;
+  pthread_rwlock_t bus_lock;
+  atomic_bool bus_given_up;  // by the library; the renewer looks
+  pthread_t bus_renewer;     // when `renews`
+  bool renews;
   atomic_uint reconnects;  // grows with each (re)connect; threads compare with what they saw
   atomic_uint silences;    // likewise with each subscription whose server's heartbeats stay away
   atomic_bool connected;
@@ -96,6 +100,10 @@ struct eco_service {
 
 // ---- bus.c ----
 ECO_CHECKED eco_status kit_bus_open(eco_service *svc);
+// A connection, or one that is tried on in the background; the caller takes both, and then calls kit_bus_connected().
+ECO_CHECKED eco_status kit_bus_connect(eco_service *svc, natsConnection **nc, jsCtx **js);
+// Tells everybody that svc->nc is connected, when it is.
+void kit_bus_connected(eco_service *svc);
 // While stopping: a bus that is away is given up, so that whoever waits for an answer from it is told at once.
 void kit_bus_give_up_absent(eco_service *svc);
 void kit_bus_close(eco_service *svc);
@@ -109,7 +117,17 @@ ECO_CHECKED eco_status kit_kv_put_raw(eco_service *svc, const char *bucket, cons
 // A handle of the caller's own on an existing or newly made bucket (`create`); the caller destroys it.
 ECO_CHECKED eco_status kit_kv_open(eco_service *svc, const char *bucket, bool create, kvStore **out);
 
+// ---- bus_renew.c ----
+// In between, svc->nc and svc->js are one connection, though perhaps one that was closed. Not to be nested. For code
+// that services without a database use; the others' connection is never made anew.
+void kit_bus_hold(eco_service *svc);
+void kit_bus_release(eco_service *svc);
+void kit_bus_renewer_start(eco_service *svc);
+void kit_bus_renewer_stop(eco_service *svc);  // once the service is stopping
+
 // ---- life cycle helpers (service.c) ----
+// As its file has it now, when it was given by a file.
+ECO_CHECKED eco_status kit_reread_bus_password(eco_service *svc);
 // Sleeps up to ms or until the service stops; true when stopping.
 bool kit_sleep(eco_service *svc, int64_t ms);
 void kit_ctx_init(eco_ctx *ctx, eco_service *svc, eco_arena *arena);
@@ -135,6 +153,7 @@ ECO_CHECKED eco_status kit_kv_repair(eco_service *svc, bool bump_generation, int
 ECO_CHECKED eco_status kit_rpc_server_start(eco_service *svc);
 void kit_rpc_server_stop(eco_service *svc);  // finishes what runs, within drain_s
 ECO_CHECKED eco_status kit_rpc_async_start(eco_service *svc);
+ECO_CHECKED eco_status kit_rpc_async_resubscribe(eco_service *svc);  // to answers, on a connection that was made anew
 void kit_rpc_async_stop(eco_service *svc);
 // Kit's own methods.
 eco_status kit_rpc_snapshot(eco_ctx *ctx, const void *request, void *reply);

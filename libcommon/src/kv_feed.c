@@ -6,10 +6,9 @@
 // A consumer that ended with its bucket is noticed by its silence alone: libnats tells after two to four of these.
 static const int64_t FEED_HEARTBEAT_NS = 2000000000;
 
-natsStatus kv_feed_open(eco_service *svc, const char *bucket, kv_feed *out) {
+static natsStatus subscribe(eco_service *svc, const char *bucket, kv_feed *out) {
   char stream[KIT_NAME_MAX];
   char subject[KIT_NAME_MAX];
-  *out = (kv_feed){.svc = svc};
   snprintf(stream, sizeof stream, "KV_%s", bucket);
   out->key_offset = (size_t)snprintf(subject, sizeof subject, "$KV.%s.>", bucket) - 1;
   jsStreamInfo *info = NULL;
@@ -28,6 +27,14 @@ natsStatus kv_feed_open(eco_service *svc, const char *bucket, kv_feed *out) {
   options.Config.Heartbeat = FEED_HEARTBEAT_NS;
   options.Config.FlowControl = true;
   return js_SubscribeSync(&out->sub, svc->js, subject, NULL, &options, NULL);
+}
+
+natsStatus kv_feed_open(eco_service *svc, const char *bucket, kv_feed *out) {
+  *out = (kv_feed){.svc = svc};
+  kit_bus_hold(svc);
+  natsStatus s = subscribe(svc, bucket, out);
+  kit_bus_release(svc);
+  return s;
 }
 
 void kv_feed_close(kv_feed *feed) {

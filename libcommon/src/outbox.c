@@ -104,6 +104,7 @@ eco_status eco_event_publish_direct(eco_service *svc, const char *type, const ch
   jsPubOptions opts;
   jsPubOptions_Init(&opts);
   opts.MsgId = event_id;
+  kit_bus_hold(svc);
   natsStatus s = js_Publish(NULL, svc->js, subject, packed, (int)len, &opts, NULL);
   eco_status st = s == NATS_OK ? eco_success() : kit_nats_error(s, subject);
   if (s == NATS_NO_RESPONDERS) {
@@ -111,6 +112,7 @@ eco_status eco_event_publish_direct(eco_service *svc, const char *type, const ch
     eco_status made = kit_ensure_stream(svc);
     st = eco_ok(made) ? st : made;
   }
+  kit_bus_release(svc);
   eco_ctx_free(ctx);
   if (eco_ok(st)) {
     ECO_CRASH_POINT("kit.event.published_direct");

@@ -184,9 +184,11 @@ static void *sender_main(void *arg) {
   for (outgoing *o = dequeue(a); o != NULL; o = dequeue(a)) {
     char reply_to[KIT_SUBJECT_MAX];
     snprintf(reply_to, sizeof reply_to, "%s.%" PRIu64, a->prefix, o->token);
+    kit_bus_hold(a->svc);
     natsStatus s = still_waited_for(a, o->token)
                        ? natsConnection_PublishRequest(a->svc->nc, o->subject, reply_to, o->data, (int)o->len)
                        : NATS_OK;
+    kit_bus_release(a->svc);
     async_call call;
     if (s != NATS_OK && take(a, o->token, &call)) {
       call.done(call.arg, kit_nats_error(s, "send the request"), NULL, 0);
@@ -247,6 +249,16 @@ void eco_rpc_call_async(eco_service *svc, const char *method, const Ecolink__V1_
   }
 }
 
+eco_status kit_rpc_async_resubscribe(eco_service *svc) {
+  kit_rpc_async *a = svc->rpc_async;
+  char subject[ASYNC_PREFIX_MAX + 4];
+  snprintf(subject, sizeof subject, "%s.*", a->prefix);
+  natsSubscription_Destroy(a->sub);
+  a->sub = NULL;
+  natsStatus s = natsConnection_Subscribe(&a->sub, svc->nc, subject, on_reply, a);
+  return s == NATS_OK ? eco_success() : kit_nats_error(s, "subscribe to answers");
+}
+
 eco_status kit_rpc_async_start(eco_service *svc) {
   kit_rpc_async *a = calloc(1, sizeof *a);
   if (a == NULL) {
@@ -256,14 +268,9 @@ eco_status kit_rpc_async_start(eco_service *svc) {
   pthread_mutex_init(&a->lock, NULL);
   svc->rpc_async = a;
   char unique[ECO_ID_MAX];
-  char subject[ASYNC_PREFIX_MAX + 4];
   eco_id_new("rpc", unique);
   snprintf(a->prefix, sizeof a->prefix, "_INBOX_%s.%s", svc->def->name, unique);
-  snprintf(subject, sizeof subject, "%s.*", a->prefix);
-  natsStatus s = natsConnection_Subscribe(&a->sub, svc->nc, subject, on_reply, a);
-  if (s != NATS_OK) {
-    return kit_nats_error(s, "subscribe to answers");
-  }
+  ECO_TRY(kit_rpc_async_resubscribe(svc));
   pthread_cond_init(&a->queued, NULL);
   kit_thread_start(&a->sender, sender_main, a, "rpc-sender");
   kit_thread_start(&a->janitor, janitor_main, a, "rpc-janitor");

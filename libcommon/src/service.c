@@ -109,6 +109,16 @@ static const eco_setting DB_SETTINGS[] = {
 
 // ---- small helpers of the kit ----
 
+eco_status kit_reread_bus_password(eco_service *svc) {
+  for (const eco_setting *set = KIT_SETTINGS; set->name != NULL; set++) {
+    if (set->target == &settings.nats_password) {
+      ECO_TRY(eco_config_reread(svc->def->name, set));
+    }
+  }
+  svc->set.nats_password = settings.nats_password;
+  return eco_success();
+}
+
 bool kit_sleep(eco_service *svc, int64_t ms) {
   return !eco_pace_wait(&svc->pace, ms);
 }
@@ -216,6 +226,7 @@ static void init_service(eco_service *svc, const eco_service_def *def) {
   eco_id_new("p", unique);
   snprintf(svc->instance, sizeof svc->instance, "%s-%s-%.10s", def->name, host, unique + 2);
   pthread_mutex_init(&svc->kv_lock, NULL);
+  pthread_rwlock_init(&svc->bus_lock, NULL);
   eco_pace_init(&svc->pace);
 }
 
@@ -226,6 +237,9 @@ static eco_status start_parts(eco_service *svc) {
   }
   ECO_TRY(kit_bus_open(svc));
   ECO_TRY(kit_rpc_async_start(svc));
+  if (svc->def->migrations == NULL) {
+    kit_bus_renewer_start(svc);
+  }
   if (!svc->def->own_admin) {
     ECO_TRY(eco_service_admin_start(svc, -1));
   }
@@ -252,6 +266,7 @@ static void stop_parts(eco_service *svc) {
     svc->def->stop(svc);
   }
   eco_pace_end(&svc->pace);
+  kit_bus_renewer_stop(svc);
   kit_bus_give_up_absent(svc);
   kit_timers_stop(svc);
   kit_consumers_stop(svc);

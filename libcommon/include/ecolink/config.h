@@ -35,6 +35,9 @@ typedef struct eco_setting {
 
 // Reads `environ` for ECOLINK_<SERVICE>_*; tables ends with NULL. Strings live until exit. Errors name the variable.
 ECO_CHECKED eco_status eco_config_load(const char *service, const eco_setting *const *tables);
+// A secret that was given by a file, as that file has it now; of every other setting nothing changes. Not while another
+// thread reads or loads settings; an error leaves what was.
+ECO_CHECKED eco_status eco_config_reread(const char *service, const eco_setting *set);
 // Prints every setting with default and meaning.
 void eco_config_help(FILE *out, const char *service, const eco_setting *const *tables);
 

@@ -183,7 +183,7 @@ class Stack:
         if name != "gateway":
             env[prefix + "DATABASE_URL"] = self.pg.url(name + "_app", self.database)
         env.update({prefix + k: str(v) for k, v in settings.items()})
-        return env
+        return {k: v for k, v in env.items() if settings.get(k.removeprefix(prefix), "") is not None}  # None: not set
 
     def migrate(self, name):
         if name in self._migrated or name == "gateway":

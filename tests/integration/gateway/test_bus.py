@@ -68,16 +68,48 @@ def test_an_older_entry_never_replaces_a_newer_one(stack, bus):
     assert g.stop() == 0
 
 
-def test_a_gateway_whose_bus_connection_is_given_up_goes_on_with_what_it_knows(stack, bus):
-    door, engine = Doorman(stack.nats_port), Engine()
+def test_a_gateway_whose_bus_connection_is_given_up_serves_on_and_makes_another_one(stack, bus):
+    """Over the new one everything goes that went over the old: routes and keys come, usage goes, services are asked."""
+    door, engine = Doorman(stack.nats_port), usage_engine()
     bus.route(206, [engine])
     g = Live(stack, NATS_URL=f"nats://127.0.0.1:{door.port}")
     assert status(g.chat("my-llama:206")) == 200
-    door.say_to_all(b"-ERR 'something that no client knows'\r\n")
-    eventually(lambda: "nothing new is learned until a restart" in g.service.logs(), 10, what="it says so")
-    assert all(status(g.chat("my-llama:206")) == 200 for _ in range(20))
-    door.close()
+    end = stack.serve("scheduler", {"ListRegions": (pb.scheduler.ListRegionsRequest, lambda _: pb.scheduler.RegionList())})
+    for times in (1, 2):
+        door.say_to_all(b"-ERR 'something that no client knows'\r\n")
+        eventually(lambda n=times: g.service.logs().count("bus connection given up") == n, 10, what="it says so")
+        assert all(status(g.chat("my-llama:206")) == 200 for _ in range(20))
+        eventually(lambda n=times: g.service.logs().count('"bus connected"') == n + 1, 10, what="another connection")
+        bus.route(220 + times, [engine])
+        eventually(lambda n=times: status(g.chat(f"my-llama:{220 + n}")) == 200, 5, what="a new route")
+        eventually(lambda: status(g.call("GET", "/regions")) == 200, 5, what="a service's answer")
+    bus.key(revoked=True)
+    eventually(lambda: status(g.chat("my-llama:206")) == 401, 5, what="the key is revoked")
+    bus.key()
+    eventually(lambda: usage_in_stream(stack, 206)[0] >= 41, 10, what="usage in the stream")
     assert g.stop() == 0
+    end()
+    door.close()
+
+
+def test_a_password_that_was_rotated_is_read_anew(stack, bus, tmp_path):
+    """A wrong one is told, and never shown; the gateway serves on until its file has the right one."""
+    door, engine, file = Doorman(stack.nats_port), Engine(), tmp_path / "password"
+    right = stack.environment("gateway")["ECOLINK_GATEWAY_NATS_PASSWORD"]
+    file.write_text(right)
+    bus.route(208, [engine])
+    g = Live(stack, NATS_URL=f"nats://127.0.0.1:{door.port}", NATS_PASSWORD=None, NATS_PASSWORD_FILE=file)
+    assert status(g.chat("my-llama:208")) == 200
+    file.write_text("not-this-one")
+    door.say_to_all(b"-ERR 'something that no client knows'\r\n")
+    eventually(lambda: "no other bus connection yet" in g.service.logs(), 40, what="the wrong one is refused")
+    assert status(g.chat("my-llama:208")) == 200 and status(g.call("GET", "/regions")) == 503
+    file.write_text(right)
+    bus.route(209, [engine])
+    eventually(lambda: status(g.chat("my-llama:209")) == 200, 40, what="a new route")
+    assert "not-this-one" not in g.service.logs() and right not in g.service.logs()
+    assert g.stop() == 0
+    door.close()
 
 
 def test_a_condemned_replica_is_left_out_until_the_verdict_expires(stack, bus):

@@ -148,10 +148,15 @@ class World:
         return self.stack.rpc("scheduler.ListInstanceEvents", r, S.InstanceEventList, caller=self.owner).data
 
     def until(self, instance, status, timeout=20, ready=None):
+        seen = []
+
         def there():
-            i = self.get(instance)
-            return i if i.status == status and (ready is None or i.ready_replicas == ready) else None
-        return eventually(there, timeout, 0.1, f"instance {instance} reaches {S.InstanceStatus.Name(status)}")
+            seen[:] = [self.get(instance)]
+            return seen[0] if seen[0].status == status and (ready is None or seen[0].ready_replicas == ready) else None
+        try:
+            return eventually(there, timeout, 0.1, f"instance {instance} reaches {S.InstanceStatus.Name(status)}")
+        except AssertionError as e:
+            raise AssertionError(f"{e}; it is {seen}, after {[(v.type, v.message) for v in self.events(instance)]}") from e
 
     def running(self, ready=2, **fields):
         i = self.launch(**fields)

@@ -264,6 +264,32 @@ static void test_a_secret_comes_from_its_file(void **state) {
   assert_refused("No such file");
 }
 
+static void test_a_secret_is_read_again_from_its_file(void **state) {
+  (void)state;
+  char path[] = "/tmp/eco-config-XXXXXX";
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  (void)close(fd);
+  (void)unsetenv("ECOLINK_GATEWAY_TOKEN");
+  set("TOKEN_FILE", path);
+  write_file(path, "first\n", 6);
+  assert_true(eco_ok(load()));
+  const eco_setting token = {.name = "TOKEN", .kind = ECO_SET_SECRET, .target = &cfg.token, .fallback = NULL};
+  const char *before = cfg.token;
+  assert_true(eco_ok(eco_config_reread("gateway", &token)));
+  assert_ptr_equal(cfg.token, before);  // the same text is kept once, however often it is read
+  write_file(path, "second\n", 7);
+  assert_true(eco_ok(eco_config_reread("gateway", &token)));
+  assert_string_equal(cfg.token, "second");
+  assert_int_equal(unlink(path), 0);
+  assert_false(eco_ok(eco_config_reread("gateway", &token)));
+  assert_string_equal(cfg.token, "second");
+  (void)unsetenv("ECOLINK_GATEWAY_TOKEN_FILE");
+  set("TOKEN", "third");
+  assert_true(eco_ok(eco_config_reread("gateway", &token)));  // not by a file: as it was loaded
+  assert_string_equal(cfg.token, "second");
+}
+
 static void test_no_refusal_shows_a_secret(void **state) {
   (void)state;
   set("TOKEN", "hush-hush");
@@ -316,6 +342,7 @@ int main(void) {
       WITH_CLEAN_ENVIRONMENT(test_numbers_outside_their_range_or_form_are_refused),
       WITH_CLEAN_ENVIRONMENT(test_booleans_and_choices_take_their_words_only),
       WITH_CLEAN_ENVIRONMENT(test_a_secret_comes_from_its_file),
+      WITH_CLEAN_ENVIRONMENT(test_a_secret_is_read_again_from_its_file),
       WITH_CLEAN_ENVIRONMENT(test_no_refusal_shows_a_secret),
       WITH_CLEAN_ENVIRONMENT(test_help_names_every_setting_and_no_secret_value),
   };
