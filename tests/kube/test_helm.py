@@ -9,17 +9,19 @@ import functools
 import http.client
 import json
 import os
+import stat
 import threading
 import time
 import urllib.error
 import urllib.request
 
+import doc_commands
 import pytest
 import yaml
 from kubetest import api, chart, layout, plane, realnode, registry, services
 from kubetest.objects import until
 
-NAMESPACE, TENANTS, RELEASE = "eco-system", "eco-tenants", "eco"
+NAMESPACE, TENANTS, RELEASE = "ecolink", "eco-tenants", "eco"
 VALUES = [os.path.join(layout.HERE, "helm", name) for name in ("values/install.yaml", "real.yaml")]
 REAL = os.environ.get("ECOLINK_KUBE_REAL") == "1"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
@@ -49,6 +51,10 @@ class Release:
     def gateway(self):
         """The Service's address: kube-proxy finds a gateway behind it for each connection."""
         return self.api.get(f"/api/v1/namespaces/{NAMESPACE}/services/eco-ecolink-gateway")["spec"]["clusterIP"]
+
+    def forget_address(self):
+        """Of a Service that was made anew."""
+        self.__dict__.pop("gateway", None)
 
     def secret(self):
         return self.api.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/eco-ecolink-secrets")["data"]
@@ -329,6 +335,71 @@ def test_a_rollback_drops_no_request(release):
     drops_no_request(release, OLD_TAG, lambda: release.helm("rollback", RELEASE, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "10m", timeout=700))
 
 
+# ---- operations: what docs/operations.md says, word for word ----
+
+needs_kubelet = pytest.mark.skipif(not REAL, reason="kubectl exec and port-forward need a kubelet: ECOLINK_KUBE_REAL=1")
+
+
+@pytest.fixture(scope="module")
+def page(release, tmp_path_factory):
+    """page(heading): does what stands there for Helm, in a folder (`page.folder`) that has nothing but the tree's deploy."""
+    folder = tmp_path_factory.mktemp("operator")
+    os.symlink(os.path.join(layout.TREE, "deploy"), folder / "deploy")
+    env = release.helm.env | {"PATH": f"{os.environ['ECOLINK_KUBE_PROGRAMS']}:{os.environ['PATH']}"}
+
+    def follow(heading, way="Helm"):
+        return doc_commands.run("operations.md", heading, way, {"k": f"kubectl -n {NAMESPACE}"}, folder, env)
+    follow.folder = folder
+    return follow
+
+
+def ledger(release):
+    return release.ok("GET", "/billing/transactions")["data"]
+
+
+@needs_kubelet
+def test_metrics_are_read(page):
+    assert "\necolink_gateway_" in page("Read the metrics")
+
+
+@needs_kubelet
+def test_rotated_passwords_are_new_and_everything_goes_on(release, page):
+    before, entries = release.secret(), ledger(release)
+    page("Rotate keys")
+    after = release.secret()
+    assert {key for key in after if after[key] != before.get(key)} == {"pg_billing_app", "nats_gateway"} and after.keys() == before.keys()
+    gateways = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app.kubernetes.io%2Fname%3Dgateway"
+    until("the old gateways are gone", lambda: len(release.api.get(gateways)["items"]) == 2, 120)
+    first_answer(release, release.model)
+    for _ in range(20):  # each over a connection of its own: both gateways are asked
+        assert ledger(release) == entries
+    release.ok("POST", "/models", {"name": "made-after-rotation", "source": "container", "category": "chat"})
+
+
+@needs_kubelet
+def test_a_backup_brings_back_what_was_lost_altogether(release, page):
+    """Release, secrets and volumes are gone; the tenants' replica ran on all the while, and is taken in again."""
+    page("Back up")
+    assert sorted(os.listdir(page.folder)) == ["deploy", "ecolink.dump", "secrets.yaml", "values.yaml"]
+    assert stat.S_IMODE(os.stat(page.folder / "secrets.yaml").st_mode) == 0o600
+    secret, entries = release.secret(), ledger(release)
+    release.ok("POST", "/models", {"name": "made-after-backup", "source": "container", "category": "chat"})
+    replica = [p["metadata"]["uid"] for p in release.api.get(f"/api/v1/namespaces/{TENANTS}/pods")["items"]]
+    release.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+    for kind, name in (("secrets", "eco-ecolink-secrets"), ("persistentvolumeclaims", "data-eco-ecolink-postgres-0"), ("persistentvolumeclaims", "data-eco-ecolink-nats-0")):
+        release.api.delete(f"/api/v1/namespaces/{NAMESPACE}/{kind}/{name}")
+    until("the volumes are gone", lambda: not release.api.get(f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims")["items"], 120)
+    page("Restore", "a cluster")
+    page("Restore")
+    release.forget_address()
+    assert release.secret() == secret
+    until("the key counts", lambda: release.call("GET", "/v1/models")[0] == 200, 120)
+    assert {m["name"] for m in release.ok("GET", "/models")["data"]} == {"hello", "made-after-rotation"}
+    first_answer(release, release.model)
+    assert [p["metadata"]["uid"] for p in release.api.get(f"/api/v1/namespaces/{TENANTS}/pods")["items"]] == replica
+    assert ledger(release) == entries
+
+
 # ---- uninstall ----
 
 
@@ -341,7 +412,7 @@ def test_uninstall_leaves_secrets_data_and_tenants_and_nothing_else(release):
                                 ("/apis/policy/v1", "poddisruptionbudgets"), ("/apis/rbac.authorization.k8s.io/v1", "roles"))}
     assert left == {kind: [] for kind in left} | {"configmaps": ["kube-root-ca.crt"], "serviceaccounts": ["default"]}
     assert not [r for kind in ("clusterroles", "clusterrolebindings") for r in release.api.get(f"/apis/rbac.authorization.k8s.io/v1/{kind}")["items"]
-                if "ecolink" in r["metadata"]["name"] and NAMESPACE in r["metadata"]["name"]]
+                if r["metadata"]["name"].startswith(f"{NAMESPACE}-{RELEASE}-")]
     assert release.secret() == secret
     assert len(release.api.get(f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims")["items"]) == 2
     assert [d["metadata"]["name"] for d in release.api.get(f"/apis/apps/v1/namespaces/{TENANTS}/deployments")["items"]], "the tenants' replicas run on"

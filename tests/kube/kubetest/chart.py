@@ -53,11 +53,11 @@ class Helm:
         self.region = region
         self.program = os.path.join(programs, "helm")
         self.version = os.path.basename(programs)
+        self.env = {"PATH": os.environ["PATH"], "HOME": region.path("helm"), "KUBECONFIG": region.admin_kubeconfig}
 
     def __call__(self, *words, check=True, timeout=400):
         """Standard output and error of helm as the region's administrator."""
-        env = {"PATH": os.environ["PATH"], "HOME": self.region.path("helm"), "KUBECONFIG": self.region.admin_kubeconfig}
-        done = subprocess.run([self.program, *words], env=env, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run([self.program, *words], env=self.env, capture_output=True, text=True, timeout=timeout, check=False)
         assert not check or done.returncode == 0, f"helm {' '.join(words)}: {done.stderr[-3000:]}"
         return done.stdout + done.stderr
 
