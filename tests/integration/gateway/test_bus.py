@@ -8,7 +8,7 @@ import time
 import gwtest
 import pytest
 from ecotest import pb
-from ecotest.doorman import Doorman
+from ecotest.doorman import Doorman, Muffler
 from ecotest.stack import eventually
 from gwbus import USAGE, Bus, Live, spooled, usage_engine, usage_in_stream
 from gwtest import Dead, Engine, answer, code, status
@@ -54,6 +54,19 @@ def test_a_bucket_that_was_made_anew_is_followed_within_seconds(stack, bus):
     bus.route(207, [engine])
     eventually(lambda: status(g.chat("my-llama:207")) == 200, 12, what="the route in the new bucket")
     assert g.stop() == 0
+
+
+def test_false_alarms_are_believed_ever_later(stack, bus):
+    """Heartbeats stay away though the bucket is there: the first silence is followed by a full read, later ones have to last."""
+    door, engine = Muffler(stack.nats_port), Engine()
+    bus.route(205, [engine])
+    g = Live(stack, NATS_URL=f"nats://127.0.0.1:{door.port}")
+    eventually(lambda: len(door.reads) >= 4, 60, what="three full reads after the first")
+    early, late = door.reads[1] - door.reads[0], door.reads[3] - door.reads[2]
+    assert 4 <= early < 12 and late >= 1.8 * early, door.reads  # libnats tells after four heartbeats: 8 s
+    assert status(g.chat("my-llama:205")) == 200
+    assert g.stop() == 0
+    door.close()
 
 
 def test_an_older_entry_never_replaces_a_newer_one(stack, bus):
