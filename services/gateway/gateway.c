@@ -138,6 +138,7 @@ eco_status gw_process_start(eco_service *svc) {
   }
   ECO_TRY(gw_config_listen_address(&address));
   ECO_TRY(take_over(svc, &address));
+  gw_store_start(process.store);
   load_file();
   gw_store_set_behind(process.store, eco_bus_connected(svc) || !atomic_load(&process.known));
   ECO_TRY(gw_mgmt_new(svc, &process.mgmt));
@@ -171,6 +172,7 @@ void gw_process_stop(eco_service *svc) {
   }
   process.running = 0;
   gw_mgmt_free(process.mgmt);
+  gw_store_stop(process.store);
   gw_store_free(process.store);
   free(process.loops);
   process.mgmt = NULL;

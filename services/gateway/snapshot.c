@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,6 +84,7 @@ struct gw_store {
   _Atomic bool behind;
   reader *readers;
   unsigned n_readers;
+  gw_names *names;
   pthread_mutex_t lock;  // guards all below
   gw_cell *cells;
   gw_snapshot staged;        // what the next publish makes current
@@ -111,6 +111,7 @@ gw_store *gw_store_new(unsigned readers_max) {
   pthread_mutex_init(&st->lock, NULL);
   st->readers = alloc_or_die(readers_max * sizeof *st->readers);
   st->n_readers = readers_max;
+  st->names = gw_names_new(gw_lookup);
   atomic_store(&st->epoch, 1);
   atomic_store(&st->current, (gw_snapshot *)alloc_or_die(sizeof(gw_snapshot)));
   return st;
@@ -127,6 +128,11 @@ static void retire(gw_store *st, void *p, void (*free_fn)(void *)) {
 
 static void free_route(void *p) {
   gw_route *r = p;
+  for (size_t i = 0; i < r->n_replicas; i++) {
+    if (r->replicas[i].name) {
+      gw_name_release(r->replicas[i].name);
+    }
+  }
   free(r->packed);
   gw_huge_free(r, r->size);
 }
@@ -174,6 +180,7 @@ void gw_store_free(gw_store *st) {
     gw_huge_free(st->cells, sizeof *next);
     st->cells = next;
   }
+  gw_names_free(st->names);
   free(atomic_load(&st->current));
   free(st->readers);
   pthread_mutex_destroy(&st->lock);
@@ -265,30 +272,29 @@ void gw_store_remove_key(gw_store *st, const uint8_t hash[32]) {
   pthread_mutex_unlock(&st->lock);
 }
 
-static void resolve(gw_route_replica *out, const Ecolink__V1__RouteReplica *r) {
-  memset(&out->addr, 0, sizeof out->addr);
+// The port has the same place in both families; it is there before the address is.
+static void set_address(gw_route_replica *out, const gw_sockaddr *address) {
+  const in_port_t port = out->addr.in.sin_port;
+  out->addr = *address;
+  out->addr.in.sin_port = port;
   out->resolved = true;
-  if (inet_pton(AF_INET, r->host, &out->addr.in.sin_addr) == 1) {
-    out->addr.in.sin_family = AF_INET;
-    out->addr.in.sin_port = htons((uint16_t)r->port);
-    return;
-  }
-  if (inet_pton(AF_INET6, r->host, &out->addr.in6.sin6_addr) == 1) {
-    out->addr.in6.sin6_family = AF_INET6;
-    out->addr.in6.sin6_port = htons((uint16_t)r->port);
-    return;
-  }
-  // A name: looked up here, on the writer's thread, once per change of the route.
-  struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-  struct addrinfo *found = NULL;
-  out->resolved = false;
-  if (getaddrinfo(r->host, NULL, &hints, &found) == 0 && found && found->ai_addrlen <= sizeof out->addr) {
-    memcpy(&out->addr, found->ai_addr, found->ai_addrlen);
-    out->addr.in.sin_port = htons((uint16_t)r->port);  // the same place in both families
-    out->resolved = true;
-  }
-  if (found) {
-    freeaddrinfo(found);
+}
+
+static void resolve(gw_store *st, gw_route_replica *out, const Ecolink__V1__RouteReplica *r) {
+  gw_sockaddr address;
+  memset(&address, 0, sizeof address);
+  out->addr.in.sin_port = htons((uint16_t)r->port);
+  if (inet_pton(AF_INET, r->host, &address.in.sin_addr) == 1) {
+    address.in.sin_family = AF_INET;
+    set_address(out, &address);
+  } else if (inet_pton(AF_INET6, r->host, &address.in6.sin6_addr) == 1) {
+    address.in6.sin6_family = AF_INET6;
+    set_address(out, &address);
+  } else {
+    out->name = gw_name_take(st->names, r->host);
+    if (gw_name_address(out->name, true, &address)) {
+      set_address(out, &address);
+    }
   }
 }
 
@@ -317,7 +323,8 @@ static uint64_t run_tag(const char *run_id) {
   return h;
 }
 
-static gw_route *new_route(const Ecolink__V1__RouteEntry *e, const uint8_t *packed, size_t len, bool from_file) {
+static gw_route *new_route(gw_store *st, const Ecolink__V1__RouteEntry *e, const uint8_t *packed, size_t len,
+                           bool from_file) {
   size_t tokens = 0;
   for (size_t i = 0; i < e->n_replicas; i++) {
     tokens += strlen(e->replicas[i]->token) + 1;
@@ -345,7 +352,7 @@ static gw_route *new_route(const Ecolink__V1__RouteEntry *e, const uint8_t *pack
     gw_route_replica *to = &r->replicas[i];
     to->id = from->replica_id;
     to->run = run_tag(from->run_id);
-    resolve(to, from);
+    resolve(st, to, from);
     snprintf(to->region, sizeof to->region, "%s", from->region);
     snprintf(to->host, sizeof to->host, strchr(from->host, ':') ? "[%s]:%d" : "%s:%d", from->host, from->port);
     size_t n = strlen(from->token) + 1;
@@ -362,7 +369,7 @@ bool gw_store_put_route(gw_store *st, const uint8_t *packed, size_t len, bool fr
     ecolink__v1__route_entry__free_unpacked(e, NULL);
     return false;
   }
-  gw_route *route = new_route(e, packed, len, from_file);
+  gw_route *route = new_route(st, e, packed, len, from_file);
   ecolink__v1__route_entry__free_unpacked(e, NULL);
   pthread_mutex_lock(&st->lock);
   route->serial = ++st->serials;
@@ -379,6 +386,85 @@ bool gw_store_put_route(gw_store *st, const uint8_t *packed, size_t len, bool fr
   changed(st);
   pthread_mutex_unlock(&st->lock);
   return true;
+}
+
+// ---- names whose address has changed ----
+
+static bool address_changed(const gw_route_replica *r, gw_sockaddr *now) {
+  if (!r->name || !gw_name_address(r->name, false, now)) {
+    return false;
+  }
+  now->in.sin_port = r->addr.in.sin_port;
+  return !r->resolved || memcmp(now, &r->addr, sizeof *now) != 0;
+}
+
+static bool any_address_changed(const gw_route *route) {
+  gw_sockaddr now;
+  bool any = false;
+  for (size_t i = 0; i < route->n_replicas && !any; i++) {
+    any = address_changed(&route->replicas[i], &now);
+  }
+  return any;
+}
+
+static gw_route *readdressed(const gw_route *old) {
+  gw_route *r = gw_huge_alloc(old->size);
+  memcpy(r, old, old->size);
+  r->packed = alloc_or_die(old->packed_len + 1);
+  memcpy(r->packed, old->packed, old->packed_len);
+  for (size_t i = 0; i < old->n_replicas; i++) {
+    gw_route_replica *to = &r->replicas[i];
+    gw_sockaddr now;
+    to->token = (const char *)r + (old->replicas[i].token - (const char *)old);
+    if (address_changed(&old->replicas[i], &now)) {
+      set_address(to, &now);
+    }
+    if (to->name) {
+      gw_name_hold(to->name);
+    }
+  }
+  return r;
+}
+
+static void readdress_shard(gw_store *st, uint8_t i) {
+  gw_routes_shard *own = own_routes(st, i);
+  for (uint32_t k = 0; k <= own->mask; k++) {
+    gw_route *old = own->slots[k].route;
+    if (old && any_address_changed(old)) {
+      own->slots[k].route = readdressed(old);
+      own->slots[k].route->serial = ++st->serials;
+      retire(st, old, free_route);
+      changed(st);
+    }
+  }
+}
+
+static bool any_in_shard(const gw_routes_shard *shard) {
+  bool any = false;
+  for (uint32_t k = 0; shard && k <= shard->mask && !any; k++) {
+    any = shard->slots[k].route && any_address_changed(shard->slots[k].route);
+  }
+  return any;
+}
+
+static void names_changed(void *arg) {
+  gw_store *st = arg;
+  pthread_mutex_lock(&st->lock);
+  for (size_t i = 0; i < GW_SHARDS; i++) {
+    if (any_in_shard(st->staged.routes[i])) {
+      readdress_shard(st, (uint8_t)i);
+    }
+  }
+  pthread_mutex_unlock(&st->lock);
+  gw_store_publish(st);
+}
+
+void gw_store_start(gw_store *st) {
+  gw_names_start(st->names, names_changed, st);
+}
+
+void gw_store_stop(gw_store *st) {
+  gw_names_stop(st->names);
 }
 
 static void remove_route_locked(gw_store *st, int64_t instance_id) {

@@ -24,6 +24,7 @@
 #include "ecolink/v1/registry.pb-c.h"
 #include "ecolink/v1/scheduler.pb-c.h"
 #include "gw_limits.h"
+#include "names.h"
 
 enum {
   GW_ID_LEN = 40,
@@ -65,12 +66,9 @@ _Static_assert(sizeof(gw_key) == 64, "one cache line");
 typedef struct gw_route_replica {
   int32_t id;
   uint64_t run;   // of run_id: tells one run from the next at the same address
-  bool resolved;  // sa is set
-  union {
-    struct sockaddr sa;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-  } addr;
+  bool resolved;  // addr is set
+  gw_sockaddr addr;
+  gw_name *name;  // that addr is of; NULL: the host is an address
   char region[GW_REGION_LEN];
   char host[GW_HOST_LEN];  // "host:port", for the Host header
   const char *token;
@@ -157,6 +155,9 @@ void gw_store_drop_file_routes(gw_store *st);
 // ever known: what it lacks may exist all the same. Any thread.
 void gw_store_set_behind(gw_store *st, bool behind);
 bool gw_store_is_behind(const gw_store *st);
+// From here on until gw_store_stop() names of replicas' hosts are looked up; before, they have no address.
+void gw_store_start(gw_store *st);
+void gw_store_stop(gw_store *st);
 // Makes the changes since the last call visible and frees what no reader can hold any more. False: there were none.
 bool gw_store_publish(gw_store *st);
 uint64_t gw_store_changes(gw_store *st);  // grows with each applied change of keys or routes

@@ -2,7 +2,6 @@
 // file and the usage spool's file. Damaged or hostile, they are refused whole or in part, and what is kept can be
 // looked up, saved and loaded again. The input's first byte tells what the rest is.
 #include <fcntl.h>
-#include <netdb.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,16 +25,6 @@ static void require(bool ok) {
   if (!ok) {
     abort();
   }
-}
-
-// A route's host may be a name. Names of inputs are looked up nowhere: a name server's silence would be all that is
-// tested.
-int __real_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found);
-int __wrap_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found);
-int __wrap_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
-  struct addrinfo numeric = *hints;
-  numeric.ai_flags |= AI_NUMERICHOST;
-  return __real_getaddrinfo(name, service, &numeric, found);
 }
 
 static void drop_dir(void) {

@@ -69,6 +69,19 @@ def test_false_alarms_are_believed_ever_later(stack, bus):
     door.close()
 
 
+def test_a_route_by_name_is_called_and_one_without_address_holds_up_no_other(stack, bus):
+    g, engine = serving(stack, bus, 211)
+    here = pb.scheduler.RouteReplica(replica_id=1, region="region-1", host="127.1", port=engine.port)  # for the resolver alone an address
+    gone = pb.scheduler.RouteReplica(replica_id=1, region="region-1", host="replica.invalid", port=engine.port)
+    bus.route(212, [], replicas=[gone])
+    bus.route(213, [], replicas=[here])
+    eventually(lambda: status(g.chat("my-llama:213")) == 200, 2, what="the named one answers")
+    assert status(g.chat("my-llama:212")) in (502, 503) and status(g.chat("my-llama:211")) == 200
+    bus.route(212, [], replicas=[here])
+    eventually(lambda: status(g.chat("my-llama:212")) == 200, 2, what="its name has changed")
+    assert g.stop() == 0
+
+
 def test_an_older_entry_never_replaces_a_newer_one(stack, bus):
     g, engine = serving(stack, bus, 203)
     late = pb.scheduler.RouteEntry(instance_id=203, account_id="acc_one", served_name="my-llama", openai_compatible=True,
