@@ -2,7 +2,7 @@
 #include <netdb.h>
 #include <string.h>
 
-#include "names.h"
+#include "name_table.h"
 
 bool gw_lookup(const char *host, gw_sockaddr *out) {
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM};

@@ -24,7 +24,7 @@
 #include "ecolink/v1/registry.pb-c.h"
 #include "ecolink/v1/scheduler.pb-c.h"
 #include "gw_limits.h"
-#include "names.h"
+#include "name_table.h"
 
 enum {
   GW_ID_LEN = 40,

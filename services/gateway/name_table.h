@@ -3,8 +3,8 @@
 // until the name has another one.
 //
 // Threads: any; the table has a lock of its own, which is never held during a lookup.
-#ifndef GATEWAY_NAMES_H
-#define GATEWAY_NAMES_H
+#ifndef GATEWAY_NAME_TABLE_H
+#define GATEWAY_NAME_TABLE_H
 
 #include <netinet/in.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 // The table of names and its two threads: one for names that nobody has answered for yet, one for all others, so that
 // those which fail again and again never stand before a new one.
-#include "names.h"
+#include "name_table.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -8,7 +8,7 @@
 #include "cmocka_all.h"
 #include "ecolink/clock.h"
 #include "ecolink/pace.h"
-#include "names.h"
+#include "name_table.h"
 #include "snapshot.h"
 
 // ---- a name server ----
