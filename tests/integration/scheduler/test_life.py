@@ -243,7 +243,7 @@ def test_a_replica_that_never_starts_in_one_region_is_moved_to_another(world):
     put = S.PutRegionRequest(name="south", driver="process", gpus=[S.GpuRoom(gpu_type="sim", total=1)])
     world.stack.rpc("scheduler.PutRegion", put, S.Region, caller=op)
     # Runs for replica 1 alone until replica 2 has left its first region.
-    script = 'case "$PWD" in *-1*) ;; *) [ -e %s ] || exec sleep 1000;; esac; exec %s --host {host} --port {port} --model {model}'
+    script = 'case "$PWD" in *[0-9]-1|*[0-9]-1/*) ;; *) [ -e %s ] || exec sleep 1000;; esac; exec %s --host {host} --port {port} --model {model}'
     flag = os.path.join(world.stack.dir, "moved")
     command = ["/bin/sh", "-c", script % (flag, world.settings()["PROCESS_SIMULATOR"])]
     i = world.launch(engine="", image="any", command=command, regions=["east", "west", "south"], startup_deadline_s=3)
