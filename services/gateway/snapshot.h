@@ -68,10 +68,10 @@ typedef struct gw_route_replica {
   uint64_t run;   // of run_id: tells one run from the next at the same address
   bool resolved;  // addr is set
   gw_sockaddr addr;
-  gw_name *name;  // that addr is of; NULL: the host is an address
   char region[GW_REGION_LEN];
   char host[GW_HOST_LEN];  // "host:port", for the Host header
   const char *token;
+  gw_name *name;  // that addr is of; NULL: the host is an address. No request reads it
 } gw_route_replica;
 
 typedef struct gw_route {
