@@ -53,6 +53,15 @@ static void *alloc_or_die(size_t n) {
   return p;
 }
 
+bool gw_sockaddr_same(const gw_sockaddr *a, const gw_sockaddr *b) {
+  if (a->sa.sa_family != b->sa.sa_family) {
+    return false;
+  }
+  return a->sa.sa_family == AF_INET6 ? memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0 &&
+                                           a->in6.sin6_scope_id == b->in6.sin6_scope_id
+                                     : a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
+}
+
 // ---- names ----
 
 static int by_host(const void *a, const void *b) {
@@ -152,7 +161,7 @@ static void take_answer(gw_names *names, gw_name *name, bool good, const gw_sock
   name->answered = true;
   name->due_ms = now_ms + (good ? REFRESH_MS : name->retry_ms);
   name->retry_ms = good ? RETRY_MS : name->retry_ms * 2 < RETRY_MOST_MS ? name->retry_ms * 2 : RETRY_MOST_MS;
-  if (good && (!name->known || memcmp(&name->address, address, sizeof *address) != 0)) {
+  if (good && (!name->known || !gw_sockaddr_same(&name->address, address))) {
     name->address = *address;
     name->known = true;
     names->stale = true;

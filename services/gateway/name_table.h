@@ -15,6 +15,8 @@ typedef union gw_sockaddr {
   struct sockaddr_in6 in6;
 } gw_sockaddr;
 
+bool gw_sockaddr_same(const gw_sockaddr *a, const gw_sockaddr *b);  // whatever their ports
+
 // One address of `host`, its port left 0. False: there is none now. May take as long as the system's resolver does.
 typedef bool (*gw_lookup_fn)(const char *host, gw_sockaddr *out);
 bool gw_lookup(const char *host, gw_sockaddr *out);  // getaddrinfo (lookup.c)

@@ -394,8 +394,7 @@ static bool address_changed(const gw_route_replica *r, gw_sockaddr *now) {
   if (!r->name || !gw_name_address(r->name, false, now)) {
     return false;
   }
-  now->in.sin_port = r->addr.in.sin_port;
-  return !r->resolved || memcmp(now, &r->addr, sizeof *now) != 0;
+  return !r->resolved || !gw_sockaddr_same(now, &r->addr);
 }
 
 static bool any_address_changed(const gw_route *route) {
