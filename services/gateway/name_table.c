@@ -1,5 +1,6 @@
-// The table of names and its two threads: one for names that nobody has answered for yet, one for all others, so that
-// those which fail again and again never stand before a new one.
+// The table of names and its three threads: one looks up names that nobody has answered for yet, one all others, so
+// that those which fail again and again never stand before a new one; and one tells of changes, which waits for
+// neither.
 #include "name_table.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@ struct gw_name {
   gw_name *next_waiting;  // of those that were never asked for
   unsigned holds;
   bool answered, known;
+  bool anew;  // asked for since the lookup that is under way began
   gw_sockaddr address;
   int64_t due_ms;
   int64_t retry_ms;
@@ -110,6 +112,7 @@ gw_name *gw_name_take(gw_names *names, const char *host) {
     enter(names, name);
   } else {
     free(fresh);
+    name->anew = true;
     name->due_ms = 0;
   }
   name->holds++;
@@ -159,7 +162,7 @@ static void take_answer(gw_names *names, gw_name *name, bool good, const gw_sock
   const int64_t now_ms = eco_boottime_ms();
   names->in_vain = false;
   name->answered = true;
-  name->due_ms = now_ms + (good ? REFRESH_MS : name->retry_ms);
+  name->due_ms = name->anew ? 0 : now_ms + (good ? REFRESH_MS : name->retry_ms);
   name->retry_ms = good ? RETRY_MS : name->retry_ms * 2 < RETRY_MOST_MS ? name->retry_ms * 2 : RETRY_MOST_MS;
   if (good && (!name->known || !gw_sockaddr_same(&name->address, address))) {
     name->address = *address;
@@ -172,6 +175,7 @@ static void take_answer(gw_names *names, gw_name *name, bool good, const gw_sock
 // Under the lock, which is not held meanwhile; the name is the caller's.
 static void look_up(gw_names *names, gw_name *name) {
   gw_sockaddr address;
+  name->anew = false;
   pthread_mutex_unlock(&names->lock);
   bool good = names->lookup(name->host, &address);
   pthread_mutex_lock(&names->lock);
@@ -223,30 +227,41 @@ static gw_name *next_due(gw_names *names) {
   return name;
 }
 
-static void tell(gw_names *names) {
-  names->stale = false;
-  names->calling = true;
-  pthread_mutex_unlock(&names->lock);
-  names->changed(names->arg);
-  pthread_mutex_lock(&names->lock);
-  names->calling = false;
-  pthread_cond_broadcast(&names->moved);
+// Until the next look, or the end.
+static void wait_a_little(gw_names *names) {
+  const struct timespec until = eco_deadline_in(LOOK_MS);
+  while (!names->stopping && pthread_cond_timedwait(&names->moved, &names->lock, &until) != ETIMEDOUT) {
+  }
 }
 
 static void *again_main(void *arg) {
   gw_names *names = arg;
   pthread_mutex_lock(&names->lock);
   while (!names->stopping) {
-    const struct timespec until = eco_deadline_in(LOOK_MS);
-    while (!names->stopping && pthread_cond_timedwait(&names->moved, &names->lock, &until) != ETIMEDOUT) {
-    }
-    for (gw_name *name; !names->stopping && !names->stale && (name = next_due(names));) {
+    wait_a_little(names);
+    for (gw_name *name; !names->stopping && (name = next_due(names));) {
       name->holds++;
       look_up(names, name);
       let_go(name);
     }
+  }
+  leave(names);
+  return NULL;
+}
+
+static void *teller_main(void *arg) {
+  gw_names *names = arg;
+  pthread_mutex_lock(&names->lock);
+  while (!names->stopping) {
+    wait_a_little(names);
     if (names->stale && !names->stopping) {
-      tell(names);
+      names->stale = false;
+      names->calling = true;
+      pthread_mutex_unlock(&names->lock);
+      names->changed(names->arg);
+      pthread_mutex_lock(&names->lock);
+      names->calling = false;
+      pthread_cond_broadcast(&names->moved);
     }
   }
   leave(names);
@@ -265,7 +280,7 @@ gw_names *gw_names_new(gw_lookup_fn lookup) {
 }
 
 void gw_names_start(gw_names *names, void (*changed)(void *arg), void *arg) {
-  static void *(*const MAINS[])(void *) = {first_main, again_main};
+  static void *(*const MAINS[])(void *) = {first_main, again_main, teller_main};
   names->changed = changed;
   names->arg = arg;
   names->started = true;

@@ -21,16 +21,21 @@ static unsigned answer = 1;
 static unsigned asked;
 static atomic_uint told;
 
+static unsigned hanging;
+
 // In the resolver's place, for the store as well.
 bool gw_lookup(const char *host, gw_sockaddr *out) {
   pthread_mutex_lock(&lock);
   asked += strcmp(host, "counted") == 0;
+  const unsigned mine = answer;  // what it was when the question came
+  hanging++;
   while (hangs && strncmp(host, "slow", 4) == 0) {
     pthread_cond_wait(&moved, &lock);
   }
+  hanging--;
   memset(out, 0, sizeof *out);
   out->in.sin_family = AF_INET;
-  out->in.sin_addr.s_addr = htonl(0x7f000000 | answer);
+  out->in.sin_addr.s_addr = htonl(0x7f000000 | mine);
   pthread_mutex_unlock(&lock);
   return strncmp(host, "none", 4) != 0;
 }
@@ -91,6 +96,14 @@ static bool has_come(void *arg) {
 
 static bool comes_to(gw_name *name, unsigned wanted) {
   return waits_for(has_come, &(expected){name, wanted});
+}
+
+static bool hangs_now(void *arg) {
+  (void)arg;
+  pthread_mutex_lock(&lock);
+  const bool any = hanging > 0;
+  pthread_mutex_unlock(&lock);
+  return any;
 }
 
 static bool was_told(void *arg) {
@@ -163,8 +176,11 @@ static void test_names_that_fail_again_and_again_stand_before_no_new_one(void **
   gw_names *names = started();
   gw_name *known = gw_name_take(names, "slow-but-answered-once");
   assert_int_equal(last_byte(known, true), 1);
+  assert_true(waits_for(was_told, NULL));
   set(true, 2);
   assert_ptr_equal(gw_name_take(names, "slow-but-answered-once"), known);  // looked up anew, in vain for now
+  assert_true(waits_for(hangs_now, NULL));
+  atomic_store(&told, 0);
   for (int i = 0; i < 20; i++) {
     char host[32];
     (void)snprintf(host, sizeof host, "new-%d", i);
@@ -173,10 +189,14 @@ static void test_names_that_fail_again_and_again_stand_before_no_new_one(void **
     gw_name_release(name);
   }
   assert_int_equal(last_byte(known, true), 1);  // its address serves on
+  assert_true(waits_for(was_told, NULL));       // while its lookup hangs
+  // Asked for once more meanwhile: the answer that comes now may be of before.
+  assert_ptr_equal(gw_name_take(names, "slow-but-answered-once"), known);
   set(false, 3);
   assert_true(comes_to(known, 3));
-  gw_name_release(known);
-  gw_name_release(known);
+  for (int i = 0; i < 3; i++) {
+    gw_name_release(known);
+  }
   end(names);
 }
 
