@@ -152,7 +152,17 @@ static natsStatus connect_for_good(eco_service *svc, natsOptions *opts, natsConn
   // Asked plainly the library says why; of what it gave up it has forgotten it.
   atomic_store(&svc->bus_attempt, BUS_UNDECIDED);
   natsStatus s = natsOptions_SetRetryOnFailedConnect(opts, false, NULL, NULL);
-  return s == NATS_OK ? natsConnection_Connect(out, opts) : s;
+  if (s == NATS_OK && !eco_service_stopping(svc)) {
+    s = natsConnection_Connect(out, opts);
+  }
+  int undecided = BUS_UNDECIDED;
+  bool given_up = !atomic_compare_exchange_strong(&svc->bus_attempt, &undecided, BUS_GOES_ON);
+  if (s == NATS_OK && (given_up || *out == NULL)) {
+    natsConnection_Destroy(*out);
+    *out = NULL;
+    s = NATS_CONNECTION_CLOSED;
+  }
+  return s;
 }
 
 eco_status kit_bus_connect(eco_service *svc, natsConnection **nc, jsCtx **js) {
