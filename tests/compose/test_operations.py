@@ -1,6 +1,7 @@
 """What docs/operations.md says of compose is done here, word for word: metrics, one more region, rotation, backup, restore."""
 import json
 import os
+import stat
 
 import pytest
 from conftest import TREE
@@ -61,6 +62,7 @@ def test_rotated_passwords_are_new_and_everything_goes_on(house):
 def test_what_was_backed_up_comes_back_and_nothing_else(house):
     house.do("Back up")
     assert sorted(os.listdir(house.backup)) == ["ecolink.dump", "secrets.tar"]
+    assert stat.S_IMODE(os.stat(house.backup / "secrets.tar").st_mode) == 0o600
     entries, known = wallet(house), secret(house, "seal_secret")
     house.cli("models", "create", "made-after-backup", "--source", "container")
     house.do("Restore")
