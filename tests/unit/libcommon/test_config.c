@@ -229,14 +229,19 @@ static void write_file(const char *path, const void *data, size_t n) {
   assert_int_equal(fclose(f), 0);
 }
 
-static void test_a_secret_comes_from_its_file(void **state) {
-  (void)state;
-  char path[] = "/tmp/eco-config-XXXXXX";
+// Makes an empty file of the template, and has the token come from it.
+static void token_in_file(char *path) {
   int fd = mkstemp(path);
   assert_true(fd >= 0);
   (void)close(fd);
   (void)unsetenv("ECOLINK_GATEWAY_TOKEN");
   set("TOKEN_FILE", path);
+}
+
+static void test_a_secret_comes_from_its_file(void **state) {
+  (void)state;
+  char path[] = "/tmp/eco-config-XXXXXX";
+  token_in_file(path);
   const char *const contents[] = {"from a file", "from a file\n", "from a file\r\n"};
   for (size_t i = 0; i < 3; i++) {
     write_file(path, contents[i], strlen(contents[i]));
@@ -267,11 +272,7 @@ static void test_a_secret_comes_from_its_file(void **state) {
 static void test_a_secret_is_read_again_from_its_file(void **state) {
   (void)state;
   char path[] = "/tmp/eco-config-XXXXXX";
-  int fd = mkstemp(path);
-  assert_true(fd >= 0);
-  (void)close(fd);
-  (void)unsetenv("ECOLINK_GATEWAY_TOKEN");
-  set("TOKEN_FILE", path);
+  token_in_file(path);
   write_file(path, "first\n", 6);
   assert_true(eco_ok(load()));
   const eco_setting token = {.name = "TOKEN", .kind = ECO_SET_SECRET, .target = &cfg.token, .fallback = NULL};
