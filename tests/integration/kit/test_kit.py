@@ -5,6 +5,7 @@ import os
 import pathlib
 import queue
 import signal
+import subprocess
 import threading
 import time
 
@@ -256,10 +257,13 @@ def test_health_is_answered_while_the_database_swallows_what_it_is_asked(stack, 
     eventually(lambda: probe.get("/readyz")[0] == 200, timeout=30)
     with open(stack.pg.dir + "/data/postmaster.pid", encoding="ascii") as f:
         frozen = [int(f.readline())]
-    frozen += [pid for (pid,) in stack.sql("SELECT pid FROM pg_stat_activity WHERE usename = 'probe_app'")]
-    for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
     try:
+        # first who makes connections, then all that it has made: also one that is just logging in, which no view of its own shows yet
+        os.kill(frozen[0], signal.SIGSTOP)
+        eventually(lambda: all_threads_are_stopped(frozen[0]))
+        frozen += children(frozen[0])
+        for pid in frozen[1:]:
+            os.kill(pid, signal.SIGSTOP)
         slowest = 0.0
         until = time.monotonic() + 15
         while probe.get("/readyz")[0] == 200:
@@ -273,6 +277,10 @@ def test_health_is_answered_while_the_database_swallows_what_it_is_asked(stack, 
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
     eventually(lambda: probe.get("/readyz")[0] == 200, timeout=30)
+
+
+def children(pid):
+    return [int(child) for child in subprocess.run(["pgrep", "-P", str(pid)], check=True, capture_output=True).stdout.split()]
 
 
 def all_threads_are_stopped(pid):
