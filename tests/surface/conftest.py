@@ -29,11 +29,20 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "ci_tier: too long for the tier `test`; run in ci and soak")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    """Run in parallel, a file stays in one process, with a stack of its own; schemathesis, by far the longest, in one for each caller, and first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {item.callspec.params['caller']}" if is_schemathesis(item) else item.path.name))
+    items.sort(key=lambda item: not is_schemathesis(item))
     if os.environ.get("ECOLINK_TEST_TIER", "test") == "test":
         late = [i for i in items if i.get_closest_marker("ci_tier")]
         items[:] = [i for i in items if i not in late]
         config.hook.pytest_deselected(items=late)
+
+
+def is_schemathesis(item):
+    return "caller" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")

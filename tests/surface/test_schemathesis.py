@@ -4,6 +4,7 @@ violation, no invalid request accepted, no valid one refused, no key ignored, no
 It runs as a program of its own in its own virtual environment (tests/requirements-surface.txt); where that cannot be fetched the
 tests are skipped by name. The seed is printed; ECOLINK_TEST_SEED repeats a run. Cases by tier: see CASES_MIN.
 """
+import fcntl
 import json
 import os
 import pathlib
@@ -34,13 +35,16 @@ SECONDS_MAX = {"test": 240, "ci": 900, "soak": 7200}
 def program():
     """schemathesis in its environment, made when it is not there."""
     found = VENV / "bin/schemathesis"
-    if not found.exists():
-        try:
-            subprocess.run(["/usr/bin/python3", "-m", "venv", VENV], check=True, capture_output=True)
-            subprocess.run([VENV / "bin/pip", "install", "-q", "--disable-pip-version-check", "-r",
-                            TREE / "tests/requirements-surface.txt"], check=True, capture_output=True, timeout=300)
-        except (OSError, subprocess.SubprocessError) as e:
-            pytest.skip(f"schemathesis cannot be fetched: {getattr(e, 'stderr', e)!r}")
+    VENV.parent.mkdir(exist_ok=True)
+    with open(f"{VENV}.lock", "w", encoding="ascii") as lock:  # one process makes it, the others wait
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not found.exists():
+            try:
+                subprocess.run(["/usr/bin/python3", "-m", "venv", VENV], check=True, capture_output=True)
+                subprocess.run([VENV / "bin/pip", "install", "-q", "--disable-pip-version-check", "-r",
+                                TREE / "tests/requirements-surface.txt"], check=True, capture_output=True, timeout=300)
+            except (OSError, subprocess.SubprocessError) as e:
+                pytest.skip(f"schemathesis cannot be fetched: {getattr(e, 'stderr', e)!r}")
     return found
 
 
