@@ -75,6 +75,7 @@ typedef enum driver_need {
   DRIVER_NEEDS_SPEC,     // its specification once, for what it does by itself later
   DRIVER_NEEDS_NOTHING,  // everything is in place
   DRIVER_NEEDS_APPLY,    // something is missing or was changed by somebody: apply repairs it
+  DRIVER_NEEDS_TIDY,  // what leads to an address of before is left: apply removes it, once nobody calls that any more
 } driver_need;
 
 typedef struct replica_observation {

@@ -40,7 +40,8 @@ static eco_status driver_apply(driver *base, const replica_spec *spec) {
   kube_view view = kube_view_of(r, spec->instance_id, spec->replica_id, pods);
   const kube_work *w = kube_work_find(r, spec->instance_id, spec->replica_id);
   bool done = !w && view.deployment && view.deployment->meta.generation >= spec->generation &&
-              kube_in_order(&r->place, &view) && !kube_has_stray(r, spec->instance_id, spec->replica_id);
+              kube_in_order(&r->place, &view) && !kube_has_leftover(&r->place, &view) &&
+              !kube_has_stray(r, spec->instance_id, spec->replica_id);
   eco_status st = done ? eco_success() : kube_work_put(r, KUBE_DO_APPLY, spec->instance_id, spec->replica_id, spec);
   pthread_mutex_unlock(&r->lock);
   return st;

@@ -422,7 +422,8 @@ static eco_status do_apply(const task *t) {
   if (kube_wants_secret(spec)) {
     ECO_TRY(eco_context(ensure(t, KUBE_SECRETS, t->name, false, make_secret, uid), "Secret %s", t->name));
   }
-  return kube_wants_service(&t->r->place) ? eco_context(ensure_service(t, uid), "Service %s", t->name) : eco_success();
+  eco_status st = kube_wants_service(&t->r->place) ? ensure_service(t, uid) : delete_one(t, KUBE_SERVICES, t->name);
+  return eco_context(st, "Service %s", t->name);
 }
 
 // ---- removal ----

@@ -25,6 +25,10 @@ bool kube_in_order(const kube_place *place, const kube_view *v) {
          service_in_order(place, v->service) && (!*d->volume || v->volume_there) && !v->stray;
 }
 
+bool kube_has_leftover(const kube_place *place, const kube_view *v) {
+  return !kube_wants_service(place) && v->service && !v->service->meta.deleting;
+}
+
 // The newest pod of the Deployment's generation that is not on its way out; failing that, the newest of all.
 static const kube_pod_digest *best_pod(const kube_view *v, bool *current) {
   const kube_pod_digest *best = NULL;
@@ -152,7 +156,9 @@ bool kube_judge(const kube_place *place, const kube_view *v, replica_observation
   if (!v->deployment && !p && !v->secret && !v->service && !v->stray) {
     return false;
   }
-  out->need = kube_in_order(place, v) ? DRIVER_NEEDS_NOTHING : DRIVER_NEEDS_APPLY;
+  out->need = !kube_in_order(place, v)      ? DRIVER_NEEDS_APPLY
+              : kube_has_leftover(place, v) ? DRIVER_NEEDS_TIDY
+                                            : DRIVER_NEEDS_NOTHING;
   if (!v->deployment || v->deployment->meta.deleting) {
     out->phase = REPLICA_STOPPING;
     out->generation = v->deployment ? v->deployment->meta.generation : p ? p->meta.generation : 0;

@@ -20,6 +20,8 @@ typedef struct kube_view {
 
 // Whether everything is in place as we said it, so that nothing has to be written.
 bool kube_in_order(const kube_place *place, const kube_view *view);
+// Whether there is a Service that the region's endpoint mode no longer needs: it may publish the engine.
+bool kube_has_leftover(const kube_place *place, const kube_view *view);
 // False: nothing of it exists.
 bool kube_judge(const kube_place *place, const kube_view *view, replica_observation *out);
 

@@ -136,7 +136,8 @@ static void judge_meter(const instance_row *inst, replica_row *r, replica_facts 
   }
 }
 
-static void follow_run(replica_row *r, const replica_facts *f, int64_t now_us, reconcile_plan *plan) {
+// Whether the address has changed.
+static bool follow_run(replica_row *r, const replica_facts *f, int64_t now_us, reconcile_plan *plan) {
   if (strcmp(r->run_id, f->seen.run_id) != 0) {
     if (*r->run_id) {
       effect *e = add_effect(plan, EFFECT_RUN_ENDED, r, f->seen.exits_us[0] ? f->seen.exits_us[0] : now_us);
@@ -149,12 +150,14 @@ static void follow_run(replica_row *r, const replica_facts *f, int64_t now_us, r
     }
     r->dirty = true;
   }
-  if (strcmp(r->host, f->seen.host) != 0 || r->port != f->seen.port || r->restarts != f->seen.restarts) {
+  bool moved = strcmp(r->host, f->seen.host) != 0 || r->port != f->seen.port;
+  if (moved || r->restarts != f->seen.restarts) {
     memcpy(r->host, f->seen.host, sizeof(r->host));
     r->port = f->seen.port;
     r->restarts = f->seen.restarts;
     r->dirty = true;
   }
+  return moved;
 }
 
 // Only going further than before, or news while an image or weights arrive, is progress: a crash loop is none.
@@ -177,8 +180,8 @@ static void lose_ready(replica_row *r, const char *why, int64_t now_us, reconcil
   }
 }
 
-// A replica that should run: phase by phase.
-static driver_action judge_wanted(instance_row *inst, replica_row *r, replica_facts *f, int64_t now_us,
+// A replica that should run: phase by phase. `moved`: gateways do not know its address yet.
+static driver_action judge_wanted(instance_row *inst, replica_row *r, replica_facts *f, bool moved, int64_t now_us,
                                   reconcile_plan *plan) {
   const replica_observation *seen = &f->seen;
   if (seen->phase == REPLICA_ABSENT || seen->generation < r->generation) {
@@ -248,6 +251,8 @@ static driver_action judge_wanted(instance_row *inst, replica_row *r, replica_fa
       return DO_NOTHING;
     case DRIVER_NEEDS_APPLY:
       return DO_APPLY;
+    case DRIVER_NEEDS_TIDY:
+      return r->ready && !moved ? DO_APPLY : DO_NOTHING;
     case DRIVER_NEEDS_SPEC:
       break;
   }
@@ -433,8 +438,8 @@ void reconcile_judge(instance_row *inst, replica_facts *facts, int64_t seen_us, 
     if (wanted && *r->run_id && strcmp(r->run_id, f->seen.run_id) != 0 && f->probe != PROBE_OK) {
       lose_ready(r, "it ended", now_us, plan);
     }
-    follow_run(r, f, now_us, plan);
-    plan->actions[i] = wanted ? judge_wanted(inst, r, f, now_us, plan) : judge_unwanted(r, f, plan);
+    bool moved = follow_run(r, f, now_us, plan);
+    plan->actions[i] = wanted ? judge_wanted(inst, r, f, moved, now_us, plan) : judge_unwanted(r, f, plan);
     // a run that ended while another began before this pass: the new one's interval begins now
     if (wanted && r->ready && !r->interval_started_us) {
       judge_meter(inst, r, f, wanted, seen_us, watermark_us, now_us, plan);

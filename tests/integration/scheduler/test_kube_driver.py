@@ -125,6 +125,8 @@ def test_a_region_configured_anew_is_followed_at_once(kube):
     eventually(lambda: any(r.port >= 30000 for r in kube.route(i.id).replicas) or kube.get(i.id).ready_replicas == 1, 15, 0.1,
                "the address is the other mode's, and asked before it is believed")
     put_region(kube, "kube-a")
+    eventually(lambda: not cluster.all("services"), 15, 0.1, "and what published it is gone")
+    assert pods_of(kube) == before and all(r.port < 30000 for r in kube.route(i.id).replicas)
     kube.until(i.id, RUNNING, ready=2, timeout=30)
     j = kube.running()
     assert all("zone" not in d["spec"]["template"]["spec"]["nodeSelector"] for d in cluster.all("deployments"))

@@ -197,7 +197,7 @@ static void test_another_endpoint_mode_asks_for_another_service(void **state) {
     driver_need need;
   } rows[] = {
       {"pod", NULL, DRIVER_NEEDS_NOTHING},
-      {"pod", "NodePort", DRIVER_NEEDS_NOTHING},
+      {"pod", "NodePort", DRIVER_NEEDS_TIDY},  // nothing stays published that need not be
       {"service", NULL, DRIVER_NEEDS_APPLY},
       {"service", "NodePort", DRIVER_NEEDS_APPLY},
       {"service", "ClusterIP", DRIVER_NEEDS_NOTHING},

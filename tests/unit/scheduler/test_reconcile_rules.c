@@ -303,6 +303,24 @@ static void test_the_instance_fails_only_when_every_replica_crash_loops(void **s
   assert_int_equal(s.inst.reason, TR_CRASH_LOOP);
 }
 
+static void test_what_led_to_an_address_of_before_goes_once_nobody_calls_that(void **state) {
+  (void)state;
+  scene s = running(1);
+  s.facts[0].seen.need = DRIVER_NEEDS_TIDY;
+  s.facts[0].seen.port = 100;
+  judge(&s);
+  assert_int_equal(s.inst.replicas[0].port, 100);
+  assert_int_equal(s.plan.actions[0], DO_NOTHING);  // with this plan gateways learn of the new address
+  s.now += US;
+  judge(&s);
+  assert_int_equal(s.plan.actions[0], DO_APPLY);
+  s.facts[0].probe = PROBE_FAILED;
+  s.facts[0].memory.failures = SCHED_READY_FAILURES;
+  judge(&s);
+  assert_false(s.inst.replicas[0].ready);
+  assert_int_equal(s.plan.actions[0], DO_NOTHING);  // nobody has been told that it answers there
+}
+
 static void test_a_restart_takes_one_replica_at_a_time(void **state) {
   (void)state;
   scene s = running(2);
@@ -438,6 +456,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_what_is_absent_is_applied_and_what_is_there_is_left_alone),
       cmocka_unit_test(test_an_adopted_replica_is_given_its_specification_again),
+      cmocka_unit_test(test_what_led_to_an_address_of_before_goes_once_nobody_calls_that),
       cmocka_unit_test(test_a_launch_without_an_answer_is_not_touched),
       cmocka_unit_test(test_one_ready_replica_makes_it_run_and_the_other_is_named_in_the_detail),
       cmocka_unit_test(test_a_ready_replica_is_given_up_after_three_missed_probes_and_never_sooner),
