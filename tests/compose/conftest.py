@@ -42,8 +42,8 @@ class Compose:
             lines = self("run", "--rm", "-T", "account").splitlines()
             self.env |= dict(line.removeprefix("export ").split("=", 1) for line in lines)
 
-    def cli(self, *words, key="ECOLINK_API_KEY", **how):
-        return self("run", "--rm", "-T", "-e", f"ECOLINK_API_KEY={self.env[key]}", "cli", *words, **how)
+    def cli(self, *words, **how):
+        return self("run", "--rm", "-T", "-e", f"ECOLINK_API_KEY={self.env['ECOLINK_API_KEY']}", "cli", *words, **how)
 
     def curl(self, path, *words, body=None):
         """Status, headers and body as curl shows them."""

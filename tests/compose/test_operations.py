@@ -15,7 +15,8 @@ def house(stack, tmp_path_factory):
     folder = tmp_path_factory.mktemp("backup")
     os.chmod(folder, 0o700)
     compose = os.path.join(TREE, "deploy/compose/compose.yaml")
-    words = {"dc": f"docker compose -p {stack.project} -f {compose}"}
+    dc = f"docker compose -p {stack.project} -f {compose}"
+    words = {"dc": dc, "ecolink": f"{dc} run --rm -T -e ECOLINK_API_KEY={stack.env['ECOLINK_ADMIN_KEY']} cli"}
     stack.do = lambda heading: run("operations.md", heading, "compose", words, folder, stack.env)
     stack.backup = folder
     return stack
@@ -44,7 +45,7 @@ def test_metrics_are_read_from_inside_the_network(house):
 
 
 def test_one_more_region_is_a_row(house):
-    house.cli("admin", "regions", "put", "local-c", "--driver", "process", "--gpu", "local-cpu=4", key="ECOLINK_ADMIN_KEY")
+    house.do("Add a region")
     house.until("it is seen", lambda: any(r["name"] == "local-c" and r["status"] == "available" for r in json.loads(house.cli("regions", "--json"))["data"]))
 
 

@@ -1,4 +1,4 @@
-"""What docs/operations.md says of the local stack is done here, word for word: metrics, backup, restore."""
+"""What docs/operations.md says of the local stack is done here, word for word: metrics, one more region, backup, restore."""
 import os
 import tempfile
 
@@ -27,12 +27,25 @@ def page(house, tmp_path):
     """page(heading): does what stands there for the local stack, beside a tree that is built."""
     os.symlink(TREE / "deploy", tmp_path / "deploy")
     os.symlink(house.state, tmp_path / ".local")
-    return lambda heading: run("operations.md", heading, "local", {"make": "deploy/local/stack"}, tmp_path, house._env(), 180)
+    env = house._env() | {"ECOLINK_URL": house.url, "ECOLINK_API_KEY": house.admin_key}
+    words = {"make": "deploy/local/stack", "ecolink": house.build / "bin/ecolink"}
+    return lambda heading: run("operations.md", heading, "local", words, tmp_path, env, 180)
 
 
 def test_metrics_are_read(page):
     """docs/operations.md, "Read the metrics"."""
     assert "\necolink_gateway_" in page("Read the metrics")
+
+
+def test_one_more_region_is_a_row(house, page):
+    """docs/operations.md, "Add a region": what is launched there runs there."""
+    house.admin.ok("PUT", "/admin/gpu-types/local-cpu", json={"memory_gb": 1, "hourly_rate": "0.10"})
+    page("Add a region")
+    owner = house.account()
+    instance = owner.run(owner.model("anywhere"), gpu_type="local-cpu", regions=["local-c"], allow_single_region=True)
+    assert {r["region"] for r in instance["replicas"]} == {"local-c"}
+    owner.stop(instance["id"])
+    owner.settled(instance["id"])
 
 
 def test_a_backup_comes_back_with_what_runs_and_without_what_came_later(house, page):

@@ -32,13 +32,19 @@ class KubeWorld(KubeBase):
         self.api = {name: p.admin() for name, p in self.planes.items()}
         for r in layout.REGIONS:
             shutil.copy(r.scheduler_kubeconfig, os.path.join(self.configs, f"{r.name}.yaml"))
+        self.kubernetes = {"namespace": TENANTS, "weights_gb": 1, "storage_class": "shared", "system_namespace": layout.SYSTEM_NAMESPACE,
+                           "gpu_values": {"l40s": "NVIDIA-L40S"}, **kubernetes}
         with open(self.seed, "w", encoding="utf-8") as f:
             json.dump({"gpu_types": [{"name": "l40s", "memory_gb": 48, "hourly_rate": "1.60"}],
                        "regions": [{"name": r.name, "driver": "kubernetes", "gpus": [{"gpu_type": "l40s", "total": 0}],
-                                    "kubernetes": {"kubeconfig": f"{r.name}.yaml", "namespace": TENANTS, "weights_gb": 1, "storage_class": "shared",
-                                                   "system_namespace": layout.SYSTEM_NAMESPACE,
-                                                   "gpu_values": {"l40s": "NVIDIA-L40S"}, **kubernetes}}
-                                   for r in layout.REGIONS]}, f)
+                                    "kubernetes": {"kubeconfig": f"{r.name}.yaml", **self.kubernetes}} for r in layout.REGIONS]}, f)
+
+    def configure(self, region, **kubernetes):
+        """As an operator does while everything runs: the region as it was made, but for these members."""
+        request = pb.scheduler.PutRegionRequest(name=region, driver="kubernetes", kubernetes=pb.scheduler.KubernetesRegion(
+            kubeconfig=f"{region}.yaml", **(self.kubernetes | kubernetes)))
+        request.gpus.add(gpu_type="l40s", total=0)
+        return self.stack.rpc("scheduler.PutRegion", request, pb.scheduler.Region, caller=self.stack.operator())
 
     # ---- what is in the clusters ----
     def path(self, kind, name=""):

@@ -1,4 +1,5 @@
-"""The Helm chart for real: installed into the first region, used, upgraded under traffic, its rights tried out, uninstalled.
+"""The Helm chart for real: installed into the first region, used, upgraded under traffic, its rights tried out, given the second cluster
+as one more region, uninstalled.
 
 Pods are processes (podrunner); with ECOLINK_KUBE_REAL=1 containers of a real node, from the images of a Docker engine. Services are the
 real kube-proxy's. One test after the other, on one release.
@@ -9,6 +10,7 @@ import functools
 import http.client
 import json
 import os
+import shutil
 import stat
 import threading
 import time
@@ -30,13 +32,16 @@ with open(os.path.join(chart.CHART, "Chart.yaml"), encoding="utf-8") as _chart:
     OLD_TAG = yaml.safe_load(_chart)["appVersion"]
 
 
+needs_kubelet = pytest.mark.skipif(not REAL, reason="kubectl exec, port-forward and network policies need a kubelet: ECOLINK_KUBE_REAL=1")
+
+
 class Release:
     """The release and who talks to it."""
 
     def __init__(self, region, programs):
         self.region, self.helm = region, chart.Helm(region, programs)
         self.api = plane.Plane(region, programs).admin()
-        self.account_key = self.busy_key = self.model = None  # the owner's key, one that may call as often as it likes, what it calls
+        self.account_key = self.model = None  # an owner's key that may call as often as it likes, what it calls
 
     def helm_with_values(self, verb, *words):
         values = [word for path in VALUES[:1 + REAL] for word in ("-f", path)]
@@ -99,7 +104,8 @@ def pods(one_region, tmp_path_factory):
     images.serve(region.host)
     try:
         node.start()
-        yield
+        with node.enforcing_policies():  # whatever follows is done under the chart's own
+            yield
     finally:
         node.stop()
         images.close()
@@ -116,13 +122,17 @@ def release(one_region, pods):  # pylint: disable=unused-argument
         yield it
     finally:
         it.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", check=False)
-        for name in (NAMESPACE, TENANTS):
-            with contextlib.suppress(api.Error):
-                it.api.delete(f"/api/v1/namespaces/{name}")
-        until("both namespaces are gone", lambda: not {NAMESPACE, TENANTS} & {
-            n["metadata"]["name"] for n in it.api.get("/api/v1/namespaces")["items"]}, 300)
+        remove_namespaces(it.api)
         for process in running:
             process.stop()
+
+
+def remove_namespaces(cluster):
+    """The installation's and its tenants', with all that is in them."""
+    for name in (NAMESPACE, TENANTS):
+        with contextlib.suppress(api.Error):
+            cluster.delete(f"/api/v1/namespaces/{name}")
+    until("both namespaces are gone", lambda: not {NAMESPACE, TENANTS} & {n["metadata"]["name"] for n in cluster.get("/api/v1/namespaces")["items"]}, 300)
 
 
 # ---- install ----
@@ -152,12 +162,11 @@ def test_a_model_runs_in_this_cluster_and_answers_through_the_service(release):
     until("credit", lambda: release.call("POST", f"/admin/accounts/{account['account']['id']}/topups", {"amount": "500.00"}, key=key)[0] < 300)
     release.account_key = account["api_key"]["key"]
     until("the key is known", lambda: release.call("GET", "/v1/models")[0] == 200)
-    release.busy_key = release.ok("POST", "/api-keys", {"name": "busy", "rate_limit_per_minute": 1000000})["key"]
-    until("the other key is known", lambda: release.call("GET", "/v1/models", key=release.busy_key)[0] == 200)
+    release.account_key = release.ok("POST", "/api-keys", {"name": "busy", "role": "owner", "rate_limit_per_minute": 1000000})["key"]
+    until("the other key is known", lambda: release.call("GET", "/v1/models")[0] == 200)
     model = release.ok("POST", "/models", {"name": "hello", "source": "container", "category": "chat"})
     until("the region counts its GPUs", lambda: any(r["status"] == "ok" or r.get("gpus") for r in release.ok("GET", "/regions")["data"]))
-    launch = {"model_id": model["id"], "engine": "simulator", "gpu_type": "l40s", "allow_single_region": True}
-    instance = until("there is room", lambda: (answer := release.call("POST", "/inference-instances", launch))[0] == 201 and answer[1])
+    instance = launch(release, model, allow_single_region=True)
     until("it runs", lambda: release.ok("GET", f"/inference-instances/{instance['id']}")["status"] == "running", 90)
     answer = first_answer(release, instance["model"])
     assert answer["choices"][0]["message"]["content"].startswith("This is the simulator")
@@ -166,8 +175,37 @@ def test_a_model_runs_in_this_cluster_and_answers_through_the_service(release):
     assert [p["spec"]["serviceAccountName"] for p in pods] == ["ecolink-replica"]
 
 
+def launch(release, model, **more):
+    """As soon as there is room: a region that was just configured counts its GPUs first."""
+    body = {"model_id": model["id"], "engine": "simulator", "gpu_type": "l40s", **more}
+    return until("there is room", lambda: (answer := release.call("POST", "/inference-instances", body))[0] == 201 and answer[1])
+
+
+def test_replicas_behind_services_are_called_by_name(release):
+    """Endpoint mode `service`, with the cluster's DNS: scheduler and health ask at the name before the replica counts as Ready, the gateway calls it."""
+    key = release.operator_key()
+    with open(VALUES[REAL], encoding="utf-8") as f:
+        here = yaml.safe_load(f)["regions"][0]
+    as_it_was = {name: here[name] for name in ("driver", "gpus", "kubernetes")}
+    release.ok("PUT", "/admin/regions/here", as_it_was | {"kubernetes": here["kubernetes"] | {"endpoint_mode": "service"}}, key=key)
+    services_of = lambda: release.api.get(f"/api/v1/namespaces/{TENANTS}/services")["items"]
+    until("the replica that runs has got one", services_of)
+    model = release.ok("POST", "/models", {"name": "named", "source": "container", "category": "chat"})
+    instance = launch(release, model, allow_single_region=True)
+    until("it runs", lambda: release.ok("GET", f"/inference-instances/{instance['id']}")["status"] == "running", 90)
+    for served in (release.model, instance["model"]):
+        first_answer(release, served)
+    assert len(services_of()) == 2 and all(s["spec"]["clusterIP"] != "None" for s in services_of())
+    release.ok("POST", f"/inference-instances/{instance['id']}/stop")
+    release.ok("PUT", "/admin/regions/here", as_it_was, key=key)
+    until("what it had is gone", lambda: [len(release.api.get(f"{group}/namespaces/{TENANTS}/{kind}")["items"]) for group, kind in (
+        ("/api/v1", "pods"), ("/apis/apps/v1", "deployments"), ("/api/v1", "services"))] == [1, 1, 0])
+    release.ok("DELETE", f"/models/{model['id']}")
+    first_answer(release, release.model)
+
+
 def chat(release, model, **more):
-    return release.call("POST", "/v1/chat/completions", {"model": model, "max_tokens": 8, "messages": [{"role": "user", "content": "Hi"}], **more}, key=release.busy_key)
+    return release.call("POST", "/v1/chat/completions", {"model": model, "max_tokens": 8, "messages": [{"role": "user", "content": "Hi"}], **more})
 
 
 def first_answer(release, model):
@@ -192,12 +230,12 @@ def scheduler_client(release):
     return api.Client.from_token(release.region.server, release.region.path("pki", "ca.crt"), answer["status"]["token"])
 
 
-def may(release, account, verb, resource, namespace="", group="", subresource=""):
-    """The API server's own word: what `kubectl auth can-i --as` asks."""
+def may(cluster, account, verb, resource, namespace="", group="", subresource=""):
+    """That API server's own word: what `kubectl auth can-i --as` asks."""
     attributes = {"verb": verb, "resource": resource, "namespace": namespace, "group": group, "subresource": subresource}
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
               "spec": {"user": f"system:serviceaccount:{NAMESPACE}:eco-ecolink-{account}", "resourceAttributes": attributes}}
-    return release.api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"].get("allowed", False)
+    return cluster.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"].get("allowed", False)
 
 
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
@@ -213,18 +251,25 @@ ALLOWED = {(TENANTS, "deployments", ""): WRITES, (TENANTS, "secrets", ""): WRITE
            (TENANTS, "pods", "log"): {"get"}, ("", "nodes", ""): {"list", "watch"}, ("", "pods", ""): {"list", "watch"}}
 
 
-@pytest.mark.parametrize("namespace", [TENANTS, NAMESPACE, "kube-system", ""], ids=["tenants", "own", "kube-system", "cluster"])
-def test_the_scheduler_may_what_the_list_says_and_nothing_else(release, namespace):
+def scheduler_may_what_the_list_says_and_nothing_else(cluster, namespace):
     for group, resource, sub in RESOURCES:
         allowed = ALLOWED.get((namespace, resource, sub), set()) | (ALLOWED[("", "pods", "")] if (resource, sub) == ("pods", "") else set()) \
             | (ALLOWED[("", "nodes", "")] if (resource, sub) == ("nodes", "") else set())
-        got = {verb for verb in VERBS if may(release, "scheduler", verb, resource, namespace, group, sub)}
+        got = {verb for verb in VERBS if may(cluster, "scheduler", verb, resource, namespace, group, sub)}
         assert got == allowed, (namespace, group, resource, sub)
+
+
+each_namespace = pytest.mark.parametrize("namespace", [TENANTS, NAMESPACE, "kube-system", ""], ids=["tenants", "own", "kube-system", "cluster"])
+
+
+@each_namespace
+def test_the_scheduler_may_what_the_list_says_and_nothing_else(release, namespace):
+    scheduler_may_what_the_list_says_and_nothing_else(release.api, namespace)
 
 
 @pytest.mark.parametrize("account", ["registry", "billing", "health", "gateway", "nats", "postgres"])
 def test_the_others_may_nothing(release, account):
-    assert not [(r, v) for group, r, sub in RESOURCES for v in VERBS for n in (TENANTS, NAMESPACE, "") if may(release, account, v, r, n, group, sub)]
+    assert not [(r, v) for group, r, sub in RESOURCES for v in VERBS for n in (TENANTS, NAMESPACE, "") if may(release.api, account, v, r, n, group, sub)]
 
 
 def test_what_is_beyond_its_rights_is_refused_to_the_scheduler(release):
@@ -251,6 +296,41 @@ def test_one_gateway_at_a_time_may_be_evicted(release):
         evict(pods[1])
     assert e.value.code == 429 and "disruption budget" in e.value.message
     until("two are Ready again", lambda: release.ready("eco-ecolink-gateway"))
+
+
+# ---- network policies ----
+
+
+@pytest.fixture
+def stranger(release):
+    """A pod of somebody else in this cluster."""
+    pods = "/api/v1/namespaces/default/pods"
+    release.api.post(pods, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stranger"}, "spec": {
+        "nodeSelector": {"nvidia.com/gpu.product": realnode.GPU}, "tolerations": [{"operator": "Exists"}], "terminationGracePeriodSeconds": 0,
+        "containers": [{"name": "a", "image": "ecolink/simulator"}]}})
+    yield until("the stranger runs", lambda: realnode.main_pid(release.api.get(f"{pods}/stranger")))
+    release.api.delete(f"{pods}/stranger")
+
+
+@needs_kubelet
+def test_each_part_reaches_what_it_needs_and_nothing_else(release, stranger):
+    def pod(name):
+        return release.api.get(f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app.kubernetes.io%2Fname%3D{name}")["items"][0]
+    replica, = release.api.get(f"/api/v1/namespaces/{TENANTS}/pods")["items"]
+    parts = {name: pod(name) for name in (*chart.SERVICES, "nats", "postgres")}
+    callers = {name: realnode.main_pid(parts[name], f"ecolink-{name}") for name in chart.SERVICES} | {
+        "replica": realnode.main_pid(replica), "stranger": stranger}
+    assert all(callers.values()), callers
+    doors = {(name, port): (parts[name]["status"]["podIP"], port) for name, port in (
+        ("gateway", 8080), ("nats", 4222), ("postgres", 5432), *((name, 9090) for name in chart.SERVICES))}
+    doors |= {("replica", 8000): (replica["status"]["podIP"], 8000), ("API server", 6443): (release.region.host, 6443)}
+    everybody = {("gateway", 8080)}
+    state, world = {("nats", 4222), ("postgres", 5432)}, everybody | {("replica", 8000), ("API server", 6443)}
+    wanted = {"registry": state, "billing": state, "health": state | world, "scheduler": state | world,
+              "gateway": world | {("nats", 4222)}, "replica": set(), "stranger": everybody | {("API server", 6443)}}
+    for caller, pid in callers.items():
+        open_doors = {door for door, (host, port) in doors.items() if door[0] != caller and realnode.reaches(pid, host, port)}
+        assert open_doors == {door for door in wanted[caller] if door[0] != caller}, caller
 
 
 # ---- upgrade ----
@@ -283,7 +363,7 @@ class Traffic:
         with contextlib.closing(connection):
             for _ in range(20):
                 connection.request("POST", "/v1/chat/completions", json.dumps({"model": self.release.model, "max_tokens": 2, "messages": [
-                    {"role": "user", "content": "Hi"}]}), {"Authorization": f"Bearer {self.release.busy_key}", "Content-Type": "application/json"})
+                    {"role": "user", "content": "Hi"}]}), {"Authorization": f"Bearer {self.release.account_key}", "Content-Type": "application/json"})
                 answer = connection.getresponse()
                 body = answer.read()
                 assert answer.status == 200, body
@@ -293,7 +373,7 @@ class Traffic:
     def stream(self):
         """Some seconds of tokens; complete only with its last line."""
         request = urllib.request.Request(f"http://{self.release.gateway}/v1/chat/completions", headers={
-            "Authorization": f"Bearer {self.release.busy_key}", "Content-Type": "application/json"}, data=json.dumps({
+            "Authorization": f"Bearer {self.release.account_key}", "Content-Type": "application/json"}, data=json.dumps({
                 "model": self.release.model, "stream": True, "max_tokens": 200, "messages": [{"role": "user", "content": "Hi"}]}).encode())
         with urllib.request.urlopen(request, timeout=60) as answer:
             text = answer.read().decode()
@@ -337,24 +417,104 @@ def test_a_rollback_drops_no_request(release):
 
 # ---- operations: what docs/operations.md says, word for word ----
 
-needs_kubelet = pytest.mark.skipif(not REAL, reason="kubectl exec and port-forward need a kubelet: ECOLINK_KUBE_REAL=1")
-
-
 @pytest.fixture(scope="module")
 def page(release, tmp_path_factory):
     """page(heading): does what stands there for Helm, in a folder (`page.folder`) that has nothing but the tree's deploy."""
     folder = tmp_path_factory.mktemp("operator")
     os.symlink(os.path.join(layout.TREE, "deploy"), folder / "deploy")
-    env = release.helm.env | {"PATH": f"{os.environ['ECOLINK_KUBE_PROGRAMS']}:{os.environ['PATH']}"}
+    env = release.helm.env | {"PATH": f"{os.environ['ECOLINK_KUBE_PROGRAMS']}:{layout.build_dir()}/bin:{os.environ['PATH']}"}
 
-    def follow(heading, way="Helm"):
-        return doc_commands.run("operations.md", heading, way, {"k": f"kubectl -n {NAMESPACE}"}, folder, env)
+    def follow(heading, way="Helm", **more):
+        return doc_commands.run("operations.md", heading, way, {"k": f"kubectl -n {NAMESPACE}"}, folder, env | more)
     follow.folder = folder
     return follow
 
 
 def ledger(release):
     return release.ok("GET", "/billing/transactions")["data"]
+
+
+@pytest.fixture(scope="module")
+def eu_west(page):
+    """The second cluster, as its administrator, whose kubeconfig lies where the page wants it."""
+    region = layout.REGIONS[1]
+    shutil.copy(region.admin_kubeconfig, page.folder / "eu-west-admin.yaml")
+    there = plane.Plane(region, os.environ["ECOLINK_KUBE_PROGRAMS"]).admin()
+    try:
+        yield there
+    finally:
+        remove_namespaces(there)
+        for kind in ("clusterrolebindings", "clusterroles"):
+            with contextlib.suppress(api.Error):
+                there.delete(f"/apis/rbac.authorization.k8s.io/v1/{kind}/{NAMESPACE}-{RELEASE}-ecolink-capacity")
+
+
+def tenants_pods(cluster):
+    """Their uids by name: those that stay."""
+    return {p["metadata"]["name"]: p["metadata"]["uid"] for p in cluster.get(f"/api/v1/namespaces/{TENANTS}/pods")["items"]
+            if not p["metadata"].get("deletionTimestamp")}
+
+
+def available(release, name):
+    """The region as users see it, once it can take an instance."""
+    return until(f"{name} is available and has GPUs", lambda: next(
+        (r for r in release.ok("GET", "/regions")["data"] if r["name"] == name and r["status"] == "available" and r["gpus"][0]["free"]), None))
+
+
+def client_of_kubeconfig(region, path):
+    with open(path, encoding="utf-8") as f:
+        return api.Client.from_token(region.server, region.path("pki", "ca.crt"), yaml.safe_load(f)["users"][0]["user"]["token"])
+
+
+def test_another_cluster_becomes_a_region(release, page, eu_west):
+    configuration = json.loads(doc_commands.block("operations.md", "Add a region", "json")) | {"namespace": TENANTS}
+    (page.folder / "eu-west.json").write_text(json.dumps(configuration))
+    page("Add a region", ECOLINK_URL=f"http://{release.gateway}", ECOLINK_API_KEY=release.operator_key())
+    assert stat.S_IMODE(os.stat(page.folder / "eu-west.yaml").st_mode) == 0o600
+    region = available(release, "eu-west")
+    nodes = eu_west.get("/api/v1/nodes?labelSelector=nvidia.com/gpu.product%3DNVIDIA-L40S")["items"]
+    assert [(g["gpu_type"], g["free"]) for g in region["gpus"]] == [("l40s", sum(int(n["status"]["allocatable"]["nvidia.com/gpu"]) for n in nodes))]
+
+
+@each_namespace
+def test_there_too_the_scheduler_may_what_the_list_says_and_nothing_else(eu_west, namespace):
+    scheduler_may_what_the_list_says_and_nothing_else(eu_west, namespace)
+
+
+def test_the_token_in_another_cluster_is_replaced(release, page, eu_west):  # pylint: disable=unused-argument
+    nodes, region, path = "/api/v1/nodes", layout.REGIONS[1], page.folder / "eu-west.yaml"
+    old = client_of_kubeconfig(region, path)
+    assert old.get(nodes)["items"]
+    page("Rotate keys", "the token in another cluster")
+    assert client_of_kubeconfig(region, path).get(nodes)["items"]
+    assert until("the old one is refused", lambda: refused(old, nodes)).code == 401
+    assert available(release, "eu-west")
+
+
+def refused(client, path):
+    """What the API server answers instead."""
+    try:
+        client.get(path)
+    except api.Error as e:
+        return e
+    return None
+
+
+def test_a_launch_runs_in_both_clusters_and_answers_while_either_has_lost_its_pod(release, eu_west):
+    model = release.ok("POST", "/models", {"name": "in-both", "source": "container", "category": "chat"})
+    before = tenants_pods(release.api).keys()
+    instance = launch(release, model)
+    read = lambda: release.ok("GET", f"/inference-instances/{instance['id']}")
+    until("both replicas are Ready", lambda: read()["ready_replicas"] == 2, 90)
+    assert sorted(r["region"] for r in read()["replicas"]) == ["eu-west", "here"]
+    first_answer(release, instance["model"])
+    for cluster, old in ((release.api, before), (eu_west, set())):
+        pod, = tenants_pods(cluster).keys() - old
+        cluster.delete(f"/api/v1/namespaces/{TENANTS}/pods/{pod}")
+        for _ in range(20):
+            assert chat(release, instance["model"])[0] == 200
+        until("another pod is in its place", lambda: len(tenants_pods(cluster).keys() - old - {pod}) == 1)  # pylint: disable=cell-var-from-loop
+        until("both are Ready again", lambda: read()["ready_replicas"] == 2, 90)
 
 
 @needs_kubelet
@@ -377,16 +537,18 @@ def test_rotated_passwords_are_new_and_everything_goes_on(release, page):
 
 
 @needs_kubelet
-def test_a_backup_brings_back_what_was_lost_altogether(release, page):
-    """Release, secrets and volumes are gone; the tenants' replica ran on all the while, and is taken in again."""
+def test_a_backup_brings_back_what_was_lost_altogether(release, page, eu_west):
+    """Release, secrets and volumes are gone; the tenants' replicas in both clusters ran on all the while, and are taken in again."""
+    here = set(os.listdir(page.folder))
     page("Back up")
-    assert sorted(os.listdir(page.folder)) == ["deploy", "ecolink.dump", "secrets.yaml", "values.yaml"]
+    assert set(os.listdir(page.folder)) - here == {"ecolink.dump", "secrets.yaml", "values.yaml"}
     assert stat.S_IMODE(os.stat(page.folder / "secrets.yaml").st_mode) == 0o600
     secret, entries = release.secret(), ledger(release)
     release.ok("POST", "/models", {"name": "made-after-backup", "source": "container", "category": "chat"})
-    replica = [p["metadata"]["uid"] for p in release.api.get(f"/api/v1/namespaces/{TENANTS}/pods")["items"]]
+    replicas = [tenants_pods(cluster) for cluster in (release.api, eu_west)]
+    assert [len(pods) for pods in replicas] == [2, 1]
     release.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
-    for kind, name in (("secrets", "eco-ecolink-secrets"), ("persistentvolumeclaims", "data-eco-ecolink-postgres-0"), ("persistentvolumeclaims", "data-eco-ecolink-nats-0")):
+    for kind, name in (("secrets", "eco-ecolink-secrets"), ("secrets", "clusters"), ("persistentvolumeclaims", "data-eco-ecolink-postgres-0"), ("persistentvolumeclaims", "data-eco-ecolink-nats-0")):
         release.api.delete(f"/api/v1/namespaces/{NAMESPACE}/{kind}/{name}")
     until("the volumes are gone", lambda: not release.api.get(f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims")["items"], 120)
     page("Restore", "a cluster")
@@ -394,9 +556,10 @@ def test_a_backup_brings_back_what_was_lost_altogether(release, page):
     release.forget_address()
     assert release.secret() == secret
     until("the key counts", lambda: release.call("GET", "/v1/models")[0] == 200, 120)
-    assert {m["name"] for m in release.ok("GET", "/models")["data"]} == {"hello", "made-after-rotation"}
+    assert {m["name"] for m in release.ok("GET", "/models")["data"]} == {"hello", "in-both", "made-after-rotation"}
+    until("all run as before", lambda: [i["ready_replicas"] for i in release.ok("GET", "/inference-instances")["data"] if i["status"] == "running"] == [2, 1], 90)
     first_answer(release, release.model)
-    assert [p["metadata"]["uid"] for p in release.api.get(f"/api/v1/namespaces/{TENANTS}/pods")["items"]] == replica
+    assert [tenants_pods(cluster) for cluster in (release.api, eu_west)] == replicas
     assert ledger(release) == entries
 
 

@@ -17,8 +17,9 @@ from ecotest import pb
 from ecotest.postgres import Postgres
 from ecotest.stack import Stack
 from hub import COMMIT, Hub
-from kubetest import layout, plane, realnode, registry
+from kubetest import layout, plane, realnode, registry, services
 from kubetest.objects import http_get, until
+from kubetest.realnode import main_pid, reaches
 
 S = pb.scheduler
 RUNNING = S.INSTANCE_STATUS_RUNNING
@@ -103,21 +104,6 @@ def no_instance_outlives_its_test(world):
 
 
 # ---- containers, seen from outside of them ----
-
-
-def main_pid(pod):
-    """The engine's process in a pod's container."""
-    for path in glob.glob("/proc/[0-9]*/cgroup"):
-        try:
-            with open(path, encoding="ascii", errors="replace") as f:
-                ours = pod["metadata"]["uid"] in f.read()
-            with open(path.replace("cgroup", "comm"), encoding="ascii", errors="replace") as f:
-                comm = f.read().strip()
-        except OSError:
-            continue  # it ended meanwhile
-        if ours and comm.startswith("ecolink-simul"):
-            return int(path.split("/")[2])
-    return None
 
 
 def status_of(pid):
@@ -278,12 +264,6 @@ def test_lost_node_takes_its_replica_out_of_the_route_and_gets_it_back(world, no
 # ---- network policies ----
 
 
-def reaches(pid, host, port):
-    """Whether a connection can be made from a process's network."""
-    connect = f"import socket; socket.create_connection(({host!r}, {port}), 2)"
-    return subprocess.run(["nsenter", "-t", str(pid), "-n", "--", sys.executable, "-c", connect], capture_output=True, check=False).returncode == 0
-
-
 @pytest.fixture
 def bystanders(nodes):
     """Two pods of the system's namespace: one that belongs to EcoLink, one that does not. Name -> what `main_pid` wants."""
@@ -313,3 +293,30 @@ def test_network_policies_keep_replicas_apart_and_let_the_gateway_in(world, node
     assert reaches(inside, neighbour, 8000), "nothing of it stays"
     for i in pair:
         world.gone(i.id)
+
+
+# ---- published engines ----
+
+
+@pytest.mark.parametrize("mode", ["node_port", "load_balancer"])
+def test_published_engines_are_called_where_they_are_published_and_by_nobody_else(world, nodes, bystanders, mode):
+    """kube-proxy serves both; a load balancer's address comes from kube-router's allocator."""
+    node = nodes["kube-a"]
+    world.configure("kube-a", endpoint_mode=mode, allowed_source_ranges=["10.240.0.0/16"])
+    try:
+        with node.publishing_services():
+            i = world.running(ready=1, regions=["kube-a"], allow_single_region=True)
+            service, = world.objects("services", "kube-a")
+            port, = service["spec"]["ports"]
+            where = (node.ip, port["nodePort"]) if mode == "node_port" else (service["status"]["loadBalancer"]["ingress"][0]["ip"], port["port"])
+            replica, = until("gateways are told so", lambda: [r for r in world.route(i.id).replicas if (r.host, r.port) == where])
+            assert answers(replica)[0] == 200 and http_get(*where, "/v1/models")[0] == 401
+            # a load balancer's ranges hold by themselves, those of a node's port by the NetworkPolicy: the caller's address arrives there
+            assert reaches(bystanders["other"], *where) == (mode == "node_port")
+            with node.enforcing_policies():
+                until("who is not in the ranges is refused", lambda: not reaches(bystanders["other"], *where), 120)
+                assert answers(replica)[0] == 200
+            world.gone(i.id)
+            assert http_get(*where, "/health") is None
+    finally:
+        world.configure("kube-a")

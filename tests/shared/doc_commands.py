@@ -7,12 +7,18 @@ import tempfile
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def commands(page, heading, way):
-    """The lines of the first block of shell under a heading that stand beneath its comment `# <way>...`, up to the next such comment."""
+def block(page, heading, language):
+    """The first block in this language under a heading."""
     with open(os.path.join(TREE, "docs", page), encoding="utf-8") as f:
-        text = f.read()
-    block = re.search(rf"^## {re.escape(heading)}$.*?^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    part = block and re.search(rf"^# {re.escape(way)}\b[^\n]*\n((?:(?!# )[^\n]*\n)+)", block[1], re.MULTILINE)
+        section = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", f.read(), re.DOTALL | re.MULTILINE)
+    found = section and re.search(rf"^```{language}\n(.*?)^```", section[1], re.DOTALL | re.MULTILINE)
+    assert found, f"{page} has no {language} under {heading}"
+    return found[1]
+
+
+def commands(page, heading, way):
+    """The lines of the block of shell under a heading that stand beneath its comment `# <way>...` (`# <other>, <way>...`), up to the next such comment."""
+    part = re.search(rf"^# (?:\w+, )*{re.escape(way)}\b[^\n]*\n((?:(?!# )[^\n]*\n)+)", block(page, heading, "sh"), re.MULTILINE)
     assert part, f"{page} has no commands for {way} under {heading}"
     return part[1]
 

@@ -67,6 +67,7 @@ class RealNode:
     def __init__(self, region, programs):
         self.region, self.programs = region, programs
         self.name, self.ip = f"{region.name}-real-1", f"10.240.{region.index}.100"
+        self.balanced = f"10.240.{region.index}.192/28"  # addresses of load balancers
         self.dir = region.path("node")
         self.process = Process(region.path("run"), region.path("log"), "real-node")
         self.sysctls = {}
@@ -119,7 +120,7 @@ class RealNode:
                 "failCgroupV1": False, "oomScoreAdj": 0, "enforceNodeAllocatable": ["none"], "failSwapOn": False,
                 "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%", "nodefs.inodesFree": "1%"},
                 "imageGCHighThresholdPercent": 100, "resolvConf": "/etc/resolv.conf",
-                "clusterDomain": services.DOMAIN.removeprefix(".svc."), "clusterDNS": services.nameservers()[:1],
+                "clusterDomain": services.DOMAIN, "clusterDNS": services.nameservers()[:1],
                 # seconds, as of the other nodes
                 "nodeStatusUpdateFrequency": "2s", "nodeLeaseDurationSeconds": 4,
                 "registerWithTaints": [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]}
@@ -148,14 +149,21 @@ class RealNode:
         admin.call("PATCH", f"/api/v1/nodes/{self.name}/status", {"status": {"capacity": {"nvidia.com/gpu": str(GPUS)}}},
                    "application/merge-patch+json")
 
+    def _router(self, name, *what):
+        """kube-router, of which nothing but `what` runs."""
+        process = Process(self.region.path("run"), self.region.path("log"), name)
+        parts = {"firewall": "false", "router": "false", "service-proxy": "false", "loadbalancer": "false"} | {part: "true" for part in what}
+        process.start([os.path.join(self.programs, "kube-router"), *(f"--run-{part}={run}" for part, run in parts.items()),
+                       f"--kubeconfig={self.region.admin_kubeconfig}", f"--hostname-override={self.name}", f"--loadbalancer-ip-range={self.balanced}",
+                       f"--service-cluster-ip-range={self.region.service_cidr}", "--health-port=0", "--iptables-sync-period=5s"],
+                      env=os.environ | {"POD_NAMESPACE": "kube-system", "POD_NAME": self.name})
+        return process
+
     @contextlib.contextmanager
     def enforcing_policies(self):
-        """Inside, network policies hold for this node's pods from soon on: kube-router, of which nothing but the packet filter runs. One
-        node in the cluster's network at a time: it takes all rules there for its own."""
-        router = Process(self.region.path("run"), self.region.path("log"), "kube-router")
-        router.start([os.path.join(self.programs, "kube-router"), "--run-firewall=true", "--run-router=false", "--run-service-proxy=false",
-                      "--run-loadbalancer=false", f"--kubeconfig={self.region.admin_kubeconfig}", f"--hostname-override={self.name}",
-                      f"--service-cluster-ip-range={self.region.service_cidr}", "--health-port=0", "--iptables-sync-period=5s"])
+        """Inside, network policies hold for this node's pods from soon on. One node in the cluster's network at a time: kube-router takes
+        all rules there for its own."""
+        router = self._router("kube-router-policies", "firewall")
         try:
             yield
         finally:
@@ -163,6 +171,18 @@ class RealNode:
             # its rules name addresses that other pods will have
             for words in (("iptables", "--flush"), ("iptables", "--delete-chain"), ("ipset", "destroy")):
                 subprocess.run(words, check=True)
+
+    @contextlib.contextmanager
+    def publishing_services(self):
+        """Inside, Services get addresses of load balancers (kube-router's allocator), and kube-proxy serves them and this node's ports. One
+        node in the cluster's network at a time."""
+        running = [self._router("kube-router-balancers", "loadbalancer"), services.start_proxy(self.region, self.programs, self.name)]
+        try:
+            yield
+        finally:
+            for process in running:
+                process.stop()
+            subprocess.run(["nft", "delete", "table", "ip", "kube-proxy"], check=True)
 
     def stop(self):
         """In the opposite order of the starts: what the machine was set to comes back."""
@@ -204,6 +224,27 @@ class RealNode:
     @staticmethod
     def _spawn(*words):
         return os.posix_spawnp(words[0], words, os.environ)
+
+
+def main_pid(pod, program="ecolink-simulator"):
+    """The process of that program in a pod's container; None when there is none."""
+    for path in glob.glob("/proc/[0-9]*/cgroup"):
+        try:
+            with open(path, encoding="ascii", errors="replace") as f:
+                ours = pod["metadata"]["uid"] in f.read()
+            with open(path.replace("cgroup", "comm"), encoding="ascii", errors="replace") as f:
+                comm = f.read().strip()
+        except OSError:
+            continue  # it ended meanwhile
+        if ours and comm == program[:15]:
+            return int(path.split("/")[2])
+    return None
+
+
+def reaches(pid, host, port):
+    """Whether a connection can be made from a process's network."""
+    connect = f"import socket; socket.create_connection(({host!r}, {port}), 2)"
+    return subprocess.run(["nsenter", "-t", str(pid), "-n", "--", sys.executable, "-c", connect], capture_output=True, check=False).returncode == 0
 
 
 def add_pause(images):
