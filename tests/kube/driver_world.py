@@ -41,8 +41,10 @@ class KubeWorld(KubeBase):
 
     def configure(self, region, **kubernetes):
         """As an operator does while everything runs: the region as it was made, but for these members."""
-        request = pb.scheduler.PutRegionRequest(name=region, driver="kubernetes", kubernetes=pb.scheduler.KubernetesRegion(
-            kubeconfig=f"{region}.yaml", **(self.kubernetes | kubernetes)))
+        members = self.kubernetes | kubernetes
+        members["gpu_values"] = [pb.common.KeyValue(name=name, value=value) for name, value in members["gpu_values"].items()]
+        request = pb.scheduler.PutRegionRequest(name=region, driver="kubernetes",
+                                                kubernetes=pb.scheduler.KubernetesRegion(kubeconfig=f"{region}.yaml", **members))
         request.gpus.add(gpu_type="l40s", total=0)
         return self.stack.rpc("scheduler.PutRegion", request, pb.scheduler.Region, caller=self.stack.operator())
 

@@ -149,21 +149,17 @@ class RealNode:
         admin.call("PATCH", f"/api/v1/nodes/{self.name}/status", {"status": {"capacity": {"nvidia.com/gpu": str(GPUS)}}},
                    "application/merge-patch+json")
 
-    def _router(self, name, *what):
-        """kube-router, of which nothing but `what` runs."""
-        process = Process(self.region.path("run"), self.region.path("log"), name)
-        parts = {"firewall": "false", "router": "false", "service-proxy": "false", "loadbalancer": "false"} | {part: "true" for part in what}
-        process.start([os.path.join(self.programs, "kube-router"), *(f"--run-{part}={run}" for part, run in parts.items()),
-                       f"--kubeconfig={self.region.admin_kubeconfig}", f"--hostname-override={self.name}", f"--loadbalancer-ip-range={self.balanced}",
-                       f"--service-cluster-ip-range={self.region.service_cidr}", "--health-port=0", "--iptables-sync-period=5s"],
-                      env=os.environ | {"POD_NAMESPACE": "kube-system", "POD_NAME": self.name})
-        return process
-
     @contextlib.contextmanager
-    def enforcing_policies(self):
-        """Inside, network policies hold for this node's pods from soon on. One node in the cluster's network at a time: kube-router takes
-        all rules there for its own."""
-        router = self._router("kube-router-policies", "firewall")
+    def enforcing_policies(self, balancers=False):
+        """Inside, network policies hold for this node's pods from soon on: kube-router, of which nothing but the packet filter runs (and, with
+        `balancers`, what gives Services of that type their addresses). One node in the cluster's network at a time: it takes all rules there
+        for its own."""
+        router = Process(self.region.path("run"), self.region.path("log"), "kube-router")
+        router.start([os.path.join(self.programs, "kube-router"), "--run-firewall=true", "--run-router=false", "--run-service-proxy=false",
+                      f"--run-loadbalancer={str(balancers).lower()}", f"--loadbalancer-ip-range={self.balanced}",
+                      f"--kubeconfig={self.region.admin_kubeconfig}", f"--hostname-override={self.name}",
+                      f"--service-cluster-ip-range={self.region.service_cidr}", "--health-port=0", "--iptables-sync-period=5s"],
+                     env=os.environ | {"POD_NAMESPACE": "kube-system", "POD_NAME": self.name})  # who leads among its kind
         try:
             yield
         finally:
@@ -174,14 +170,13 @@ class RealNode:
 
     @contextlib.contextmanager
     def publishing_services(self):
-        """Inside, Services get addresses of load balancers (kube-router's allocator), and kube-proxy serves them and this node's ports. One
-        node in the cluster's network at a time."""
-        running = [self._router("kube-router-balancers", "loadbalancer"), services.start_proxy(self.region, self.programs, self.name)]
+        """Inside, besides, Services get addresses of load balancers, and kube-proxy serves those and this node's ports."""
+        proxy = services.start_proxy(self.region, self.programs, self.name)
         try:
-            yield
+            with self.enforcing_policies(balancers=True):
+                yield
         finally:
-            for process in running:
-                process.stop()
+            proxy.stop()
             subprocess.run(["nft", "delete", "table", "ip", "kube-proxy"], check=True)
 
     def stop(self):
