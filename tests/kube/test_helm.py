@@ -20,7 +20,7 @@ import urllib.request
 import doc_commands
 import pytest
 import yaml
-from kubetest import api, chart, layout, plane, realnode, registry, services
+from kubetest import api, chart, layout, metrics, plane, realnode, registry, services
 from kubetest.objects import until
 
 NAMESPACE, TENANTS, RELEASE = "ecolink", "eco-tenants", "eco"
@@ -414,6 +414,29 @@ def test_helm_test_passes_after_the_upgrade(release):
 
 def test_a_rollback_drops_no_request(release):
     drops_no_request(release, OLD_TAG, lambda: release.helm("rollback", RELEASE, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "10m", timeout=700))
+
+
+# ---- autoscaling ----
+
+
+@needs_kubelet
+def test_gateways_become_more_under_load_and_drop_no_request(release):
+    """The real HorizontalPodAutoscaler, fed by metrics-server; switched on while calls come in."""
+    before = release.helm("history", RELEASE, "--namespace", NAMESPACE, "-o", "json")
+    gateways = lambda: release.api.get(f"{DEPLOYMENTS}/eco-ecolink-gateway")
+    with metrics.served(release.region, os.environ["ECOLINK_KUBE_PROGRAMS"]):
+        traffic = Traffic(release)
+        try:
+            # little is much: what a few threads here can send must count
+            release.helm_with_values("upgrade", "--set", "gateway.autoscaling.enabled=true,gateway.autoscaling.maxReplicas=3",
+                                     "--set", "gateway.autoscaling.targetCPUUtilization=20,gateway.resources.requests.cpu=10m")
+            until("a third one is Ready", lambda: gateways()["status"].get("readyReplicas") == 3, 300)
+        finally:
+            traffic.end()
+        assert not traffic.failed, (len(traffic.failed), traffic.failed[:5], traffic.done)
+    release.helm("rollback", RELEASE, str(json.loads(before)[-1]["revision"]), "--namespace", NAMESPACE, "--wait", "--timeout", "10m", timeout=700)
+    assert gateways()["spec"]["replicas"] == 2
+    first_answer(release, release.model)
 
 
 # ---- operations: what docs/operations.md says, word for word ----

@@ -18,6 +18,8 @@ _PLACES = {
     "ClusterRole": ("clusterroles", "/apis/rbac.authorization.k8s.io/v1", False),
     "ClusterRoleBinding": ("clusterrolebindings", "/apis/rbac.authorization.k8s.io/v1", False),
     "NetworkPolicy": ("networkpolicies", "/apis/networking.k8s.io/v1", True),
+    "EndpointSlice": ("endpointslices", "/apis/discovery.k8s.io/v1", True),
+    "APIService": ("apiservices", "/apis/apiregistration.k8s.io/v1", False),
 }
 
 
