@@ -5,6 +5,7 @@
 
 How much is tried follows ECOLINK_TEST_TIER: test (default), ci, soak.
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -72,8 +73,8 @@ def tier():
     return found
 
 
-@pytest.fixture(scope="session")
-def stack():
+@contextlib.contextmanager
+def new_stack():
     s = Stack(tempfile.mkdtemp(prefix="ecolink-surface-"))
     try:
         s.up()
@@ -86,8 +87,18 @@ def stack():
 
 
 @pytest.fixture(scope="session")
-def operator(stack):
+def stack():
+    with new_stack() as s:
+        yield s
+
+
+def named_operator(stack):
     """A named operator's client: the bootstrap key makes two of them and no more."""
     client = Client(stack.url, stack.admin.ok("POST", "/admin/operators", 201, json={"name": "surface"})["key"])
     wait(lambda: client.get("/regions").status_code == 200, "the operator's key")
     return client
+
+
+@pytest.fixture(scope="session")
+def operator(stack):
+    return named_operator(stack)

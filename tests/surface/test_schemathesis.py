@@ -14,7 +14,7 @@ import subprocess
 
 import pytest
 
-from conftest import TREE, printed
+from conftest import TREE, named_operator, new_stack, printed
 from eco.client import Client
 from eco.waiting import wait
 
@@ -48,10 +48,17 @@ def program():
     return found
 
 
-@pytest.fixture(scope="session")
-def world(stack, routes, operator):
+@pytest.fixture(scope="module")
+def stack():
+    """Its own: regions, prices and accounts are changed at will here, and no other file would know its way about afterwards."""
+    with new_stack() as s:
+        yield s
+
+
+@pytest.fixture(scope="module")
+def world(stack, routes):
     """Two instances that run and one that has ended, keys of each kind, and what must not be taken away."""
-    owner = stack.account("1000000.00", "surface")
+    operator, owner = named_operator(stack), stack.account("1000000.00", "surface")
     chat = owner.launch(owner.hf_model("my-llama"))
     custom = owner.launch(owner.model("custom"), openai_compatible=False)
     ended = owner.launch(owner.model("ended"))
