@@ -98,7 +98,7 @@ class RealNode:
         self._certificate("client", f"/O=system:nodes/CN=system:node:{self.name}", "extendedKeyUsage=clientAuth\n")
         self._certificate("server", f"/O=system:nodes/CN=system:node:{self.name}", f"extendedKeyUsage=serverAuth\nsubjectAltName=IP:{self.ip}\n")
         self._write("containerd.toml", CONTAINERD.format(dir=self.dir, pause=PAUSE))
-        mirror = f"http://{r.host}:{registry.PORT}"
+        mirror = registry.url(r.host)
         self._write("registries/_default/hosts.toml", f'server = "{mirror}"\n[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n')
         self._write("cni/10-bridge.conflist", {
             "cniVersion": "0.4.0", "name": "pods",

@@ -35,6 +35,11 @@ def _layer(folder):
     return raw.getvalue()
 
 
+def url(host):
+    """Where a registry that serves at this address is."""
+    return f"http://{host}:{PORT}"
+
+
 class Registry:
     def __init__(self):
         self.blobs, self.tags, self.servers = {}, {}, []
